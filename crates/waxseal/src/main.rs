@@ -1,0 +1,2 @@
+//! The waxseal binary.
+fn main() {}
