@@ -1,11 +1,11 @@
 //! Token to certificate, timestamps and TUF metadata.
 
-pub mod oidc;
-pub mod rules;
-pub mod challenge;
-pub mod provider;
 pub mod ca;
+pub mod challenge;
 pub mod lint;
+pub mod oidc;
+pub mod provider;
+pub mod rules;
+pub mod trusted_root;
 pub mod tsa;
 pub mod tuf;
-pub mod trusted_root;

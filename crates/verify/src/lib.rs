@@ -1,9 +1,9 @@
 //! Bundle to `Evidence`: a pure verifier.
 
-pub mod chain;
-pub mod sct;
-pub mod inclusion;
-pub mod timestamp;
-pub mod signature;
 pub mod bundle;
+pub mod chain;
+pub mod inclusion;
+pub mod sct;
+pub mod signature;
+pub mod timestamp;
 pub mod tuf;

@@ -1,5 +1,5 @@
 //! The library behind the waxseal binary.
 
-pub mod server;
-pub mod client;
 pub mod cli;
+pub mod client;
+pub mod server;

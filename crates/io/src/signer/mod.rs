@@ -1,1 +1,46 @@
-//! TBW
+//! Signers: what holds a private key and signs messages with it.
+//!
+//! A signer is one file in this folder. Engines return bytes to be signed; only the shells hold signers.
+
+pub mod file;
+
+use formats::crypto::{PublicKey, SignatureAlgorithm};
+use waxseal_formats as formats;
+
+pub use file::KeyPair;
+
+/// Holds one private key. Implementations may block (a token, a network service): call them where blocking is allowed.
+pub trait Signer: Send + Sync {
+    /// The public half.
+    fn public_key(&self) -> &PublicKey;
+
+    /// The scheme of every signature made here.
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.public_key().default_algorithm()
+    }
+
+    /// Signs `message` (not its digest). ECDSA signatures are ASN.1 DER.
+    ///
+    /// # Errors
+    /// [`SignerError`] if the key cannot be used.
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError>;
+}
+
+/// Why a signer cannot be opened or used.
+#[derive(Debug, thiserror::Error)]
+pub enum SignerError {
+    /// The key file cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The private key is malformed or of a kind that cannot sign here.
+    #[error("{0}")]
+    Key(String),
+    /// The key is there and the signature failed.
+    #[error("signing failed")]
+    Sign,
+}

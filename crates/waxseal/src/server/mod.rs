@@ -1,1 +1,12 @@
-//! TBW
+//! The signing instance: one process, one origin.
+
+pub mod config;
+pub mod ct;
+pub mod drive;
+pub mod fulcio;
+pub mod idp;
+pub mod rekor_v2;
+pub mod telemetry;
+pub mod tsa;
+pub mod tuf;
+pub mod ui;
