@@ -57,6 +57,7 @@ codes! {
     BUNDLE_ROOT_IN_CHAIN = "bundle.root-in-chain": "the bundle carries a root certificate, or a chain where one certificate is allowed";
     BUNDLE_MISSING_MATERIAL = "bundle.missing-material": "the bundle lacks its key or certificate, its content or its signature";
     BUNDLE_LIMITS = "bundle.limits": "the bundle holds more parts than allowed";
+    CERTIFICATE_MALFORMED = "certificate.malformed": "the certificate cannot be read";
     CERTIFICATE_CHAIN = "certificate.chain": "no path leads from the certificate to a trusted authority valid at that time";
     CERTIFICATE_EXPIRED = "certificate.expired": "a certificate was not valid at the time of signing";
     CERTIFICATE_USAGE = "certificate.usage": "the certificate is not meant for this use";

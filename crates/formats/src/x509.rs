@@ -1,1 +1,596 @@
-//! TBW
+//! X.509 certificates (RFC 5280) as Sigstore uses them: parsed once, with the original bytes kept.
+//!
+//! Nothing here decides trust; chains are judged in `waxseal-verify`. What RFC 6962 signs, the
+//! TBSCertificate without one extension, is cut out of the original bytes and never encoded anew.
+
+use crate::code::Code;
+use crate::crypto::{KeyError, PublicKey, SignatureAlgorithm, SignatureInvalid};
+use crate::extension::{ExtensionError, FulcioExtensions, FulcioOid, SubjectAltName};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use const_oid::ObjectIdentifier;
+use const_oid::db::{rfc5280, rfc6962};
+use der::asn1::{AnyRef, BitStringRef, OctetStringRef, UintRef};
+use der::{Decode, Encode, Reader, Sequence, SliceReader, Tag, TagNumber, Tagged};
+use jiff::Timestamp;
+use spki::AlgorithmIdentifierRef;
+use std::fmt;
+use std::sync::Arc;
+use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
+use x509_cert::time::Validity;
+
+/// Largest certificate that is parsed, in bytes of DER.
+pub const MAX_CERTIFICATE_LEN: usize = 64 * 1024;
+/// Largest number of extensions of one certificate; Fulcio writes at most 29.
+pub const MAX_EXTENSIONS: usize = 64;
+/// Largest number of certificates in one PEM file.
+pub const MAX_CHAIN_LEN: usize = 16;
+/// Longest serial number, in bytes (RFC 5280 §4.1.2.2).
+pub const MAX_SERIAL_LEN: usize = 20;
+
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+const END: &str = "-----END CERTIFICATE-----";
+
+/// Why a certificate cannot be read, or cannot do what it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// More bytes or certificates than allowed.
+    #[error("the certificate is larger than allowed")]
+    TooLarge,
+    /// Not one DER Certificate, or with bytes after it.
+    #[error("the certificate is malformed: {0}")]
+    Malformed(&'static str),
+    /// Not PEM of certificates, or none at all.
+    #[error("this is not PEM with the label CERTIFICATE")]
+    Pem,
+    /// The same extension stands twice in the certificate (RFC 5280 §4.2 forbids it).
+    #[error("the certificate has extension {oid} twice")]
+    DuplicateExtension {
+        /// The extension.
+        oid: ObjectIdentifier,
+    },
+    /// An extension that was asked for is not there.
+    #[error("the certificate has no extension {oid}")]
+    NoExtension {
+        /// The extension.
+        oid: ObjectIdentifier,
+    },
+    /// An extension of the Fulcio arc or the subject alternative name is not acceptable.
+    #[error(transparent)]
+    Extension(#[from] ExtensionError),
+    /// The certificate's key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+impl CertificateError {
+    /// `input.too-large`, `certificate.extension`, `key.unsupported` or `certificate.malformed`.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::TooLarge => Code::INPUT_TOO_LARGE,
+            Self::Malformed(_) | Self::Pem => Code::CERTIFICATE_MALFORMED,
+            Self::DuplicateExtension { .. } | Self::NoExtension { .. } => Code::CERTIFICATE_EXTENSION,
+            Self::Extension(error) => error.code(),
+            Self::Key(error) => error.code(),
+        }
+    }
+}
+
+/// A certificate that was well-formed when it was parsed. Equal if the DER is. Cheap to clone.
+#[derive(Clone)]
+pub struct Certificate(Arc<Parsed>);
+
+struct Parsed {
+    der: Vec<u8>,
+    tbs: Vec<u8>,
+    algorithm: Option<SignatureAlgorithm>,
+    signature: Vec<u8>,
+    serial: Vec<u8>,
+    issuer: Vec<u8>,
+    subject: Vec<u8>,
+    not_before: Timestamp,
+    not_after: Timestamp,
+    public_key: Result<PublicKey, KeyError>,
+    extensions: ExtensionsFound,
+}
+
+/// The extensions that matter here, and the list of all of them in their order.
+struct ExtensionsFound {
+    all: Vec<(ObjectIdentifier, Critical)>,
+    key_usage: Option<KeyUsage>,
+    basic_constraints: Option<BasicConstraints>,
+    extended_key_usage: Option<Vec<ObjectIdentifier>>,
+    subject_key_identifier: Option<Vec<u8>>,
+    authority_key_identifier: Option<Vec<u8>>,
+    subject_alt_name: Result<SubjectAltName, ExtensionError>,
+    fulcio: FulcioExtensions,
+    sct_list: Option<Vec<u8>>,
+}
+
+/// Whether an extension is marked critical.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Critical {
+    /// A reader that does not know the extension has to refuse the certificate.
+    Yes,
+    /// It may be ignored.
+    No,
+}
+
+#[derive(Sequence)]
+struct RawCertificate<'a> {
+    tbs: AnyRef<'a>,
+    algorithm: AlgorithmIdentifierRef<'a>,
+    signature: BitStringRef<'a>,
+}
+
+#[derive(Sequence)]
+struct RawExtension<'a> {
+    oid: ObjectIdentifier,
+    #[asn1(default = "Default::default")]
+    critical: bool,
+    value: &'a OctetStringRef,
+}
+
+impl Certificate {
+    /// Parses one DER certificate of at most [`MAX_CERTIFICATE_LEN`] bytes with nothing after it.
+    ///
+    /// A key of an unsupported kind, and a subject alternative name that no Fulcio writes, do not stop the
+    /// parser: [`Certificate::public_key`] and [`Certificate::subject_alt_name`] report them.
+    ///
+    /// # Errors
+    /// [`CertificateError`].
+    pub fn from_der(bytes: &[u8]) -> Result<Self, CertificateError> {
+        use CertificateError::Malformed;
+        if bytes.len() > MAX_CERTIFICATE_LEN {
+            return Err(CertificateError::TooLarge);
+        }
+        let raw = RawCertificate::from_der(bytes).map_err(|_| Malformed("not a Certificate"))?;
+        let mut fields = FieldReader::new(raw.tbs)?;
+        let version = fields.take_if(context_specific(0));
+        let serial = fields.next()?;
+        let inner_algorithm: AlgorithmIdentifierRef<'_> =
+            fields.next()?.decode_as().map_err(|_| Malformed("signature algorithm"))?;
+        let issuer = fields.next_of(Tag::Sequence)?;
+        let validity: Validity = fields.next()?.decode_as().map_err(|_| Malformed("validity"))?;
+        let subject = fields.next_of(Tag::Sequence)?;
+        let spki = fields.next_of(Tag::Sequence)?;
+        fields.take_if(Tag::ContextSpecific { constructed: false, number: TagNumber(1) });
+        fields.take_if(Tag::ContextSpecific { constructed: false, number: TagNumber(2) });
+        let extensions = fields.take_if(context_specific(3));
+        fields.finish()?;
+
+        if raw.algorithm != inner_algorithm {
+            return Err(Malformed("two different signature algorithms"));
+        }
+        match (version.map(AnyRef::value), extensions) {
+            (Some([2, 1, 2]), _) | (None | Some([2, 1, 1]), None) => {}
+            _ => return Err(Malformed("version")),
+        }
+        Ok(Self(Arc::new(Parsed {
+            der: bytes.to_vec(),
+            tbs: encoded(raw.tbs)?,
+            algorithm: SignatureAlgorithm::from_oid(&raw.algorithm.oid)
+                .filter(|known| owned_identifier(&raw.algorithm) == Some(known.identifier())),
+            signature: raw.signature.as_bytes().ok_or(Malformed("signature"))?.to_vec(),
+            serial: serial_number(serial)?,
+            issuer: encoded(issuer)?,
+            subject: encoded(subject)?,
+            not_before: timestamp(validity.not_before)?,
+            not_after: timestamp(validity.not_after)?,
+            public_key: PublicKey::from_spki_der(&encoded(spki)?),
+            extensions: ExtensionsFound::read(extensions)?,
+        })))
+    }
+
+    /// Parses text with exactly one PEM block `CERTIFICATE`.
+    ///
+    /// # Errors
+    /// [`CertificateError::Pem`] besides those of [`Certificate::from_der`].
+    pub fn from_pem(text: &str) -> Result<Self, CertificateError> {
+        match Self::chain_from_pem(text)?.as_slice() {
+            [one] => Ok(one.clone()),
+            _ => Err(CertificateError::Pem),
+        }
+    }
+
+    /// Parses the PEM blocks `CERTIFICATE` of a text, one to [`MAX_CHAIN_LEN`], in their order. What stands
+    /// around them is ignored (RFC 7468 §2), but not blocks of another kind.
+    ///
+    /// # Errors
+    /// As [`Certificate::from_pem`].
+    pub fn chain_from_pem(text: &str) -> Result<Vec<Self>, CertificateError> {
+        if text.len() > MAX_CHAIN_LEN.saturating_mul(MAX_CERTIFICATE_LEN).saturating_mul(3) / 2 {
+            return Err(CertificateError::TooLarge);
+        }
+        let mut chain = Vec::new();
+        let mut rest = text;
+        while let Some(at) = rest.find("-----BEGIN ") {
+            if chain.len() == MAX_CHAIN_LEN {
+                return Err(CertificateError::TooLarge);
+            }
+            let block = rest.get(at..).and_then(|block| block.strip_prefix(BEGIN)).ok_or(CertificateError::Pem)?;
+            let (body, after) = block.split_once(END).ok_or(CertificateError::Pem)?;
+            let body: String = body.split_ascii_whitespace().collect();
+            let der = STANDARD.decode(body).map_err(|_| CertificateError::Pem)?;
+            chain.push(Self::from_der(&der)?);
+            rest = after;
+        }
+        if chain.is_empty() { Err(CertificateError::Pem) } else { Ok(chain) }
+    }
+
+    /// Puts a signature to a TBSCertificate.
+    ///
+    /// # Errors
+    /// As [`Certificate::from_der`], which reads the result.
+    pub fn assemble(tbs: &[u8], algorithm: SignatureAlgorithm, signature: &[u8]) -> Result<Self, CertificateError> {
+        let der = certificate_der(tbs, algorithm, signature).map_err(|_| CertificateError::Malformed("TBSCertificate"))?;
+        Self::from_der(&der)
+    }
+
+    /// The bytes that were parsed.
+    #[must_use]
+    pub fn der(&self) -> &[u8] {
+        &self.0.der
+    }
+
+    /// PEM with 64 columns and a newline at the end.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, self.der()).unwrap_or_default()
+    }
+
+    /// The DER TBSCertificate: what the issuer signed.
+    #[must_use]
+    pub fn tbs_der(&self) -> &[u8] {
+        &self.0.tbs
+    }
+
+    /// The serial number as an unsigned big-endian integer without leading zeros, at most 20 bytes.
+    #[must_use]
+    pub fn serial(&self) -> &[u8] {
+        &self.0.serial
+    }
+
+    /// The issuer, a DER Name.
+    #[must_use]
+    pub fn issuer_der(&self) -> &[u8] {
+        &self.0.issuer
+    }
+
+    /// The subject, a DER Name; `30 00` if it is empty.
+    #[must_use]
+    pub fn subject_der(&self) -> &[u8] {
+        &self.0.subject
+    }
+
+    /// The first second of the validity.
+    #[must_use]
+    pub fn not_before(&self) -> Timestamp {
+        self.0.not_before
+    }
+
+    /// The last second of the validity.
+    #[must_use]
+    pub fn not_after(&self) -> Timestamp {
+        self.0.not_after
+    }
+
+    /// Whether `time` lies in the validity, both ends included (RFC 5280 §4.1.2.5).
+    #[must_use]
+    pub fn valid_at(&self, time: Timestamp) -> bool {
+        self.not_before() <= time && time <= self.not_after()
+    }
+
+    /// The subject's key.
+    ///
+    /// # Errors
+    /// What kept the key from being parsed, for keys of an unsupported kind.
+    pub fn public_key(&self) -> Result<&PublicKey, CertificateError> {
+        self.0.public_key.as_ref().map_err(|error| CertificateError::Key(error.clone()))
+    }
+
+    /// The scheme of the issuer's signature, if it is a supported one.
+    #[must_use]
+    pub fn signature_algorithm(&self) -> Option<SignatureAlgorithm> {
+        self.0.algorithm
+    }
+
+    /// Verifies the issuer's signature, and nothing else.
+    ///
+    /// # Errors
+    /// [`SignatureInvalid`], also for a scheme that is not supported.
+    pub fn verify_signature(&self, issuer: &PublicKey) -> Result<(), SignatureInvalid> {
+        let algorithm = self.0.algorithm.ok_or(SignatureInvalid)?;
+        issuer.verify(algorithm, &self.0.tbs, &self.0.signature)
+    }
+
+    /// Whether issuer and subject are the same, byte for byte, as in a root.
+    #[must_use]
+    pub fn is_self_issued(&self) -> bool {
+        self.0.issuer == self.0.subject
+    }
+
+    /// Whether basicConstraints say CA:TRUE.
+    #[must_use]
+    pub fn is_ca(&self) -> bool {
+        self.basic_constraints().is_some_and(|constraints| constraints.ca)
+    }
+
+    /// The one subject alternative name.
+    ///
+    /// # Errors
+    /// The variants of [`ExtensionError`] about names: none, several, or one that no Fulcio writes.
+    pub fn subject_alt_name(&self) -> Result<&SubjectAltName, CertificateError> {
+        self.0.extensions.subject_alt_name.as_ref().map_err(|error| CertificateError::Extension(error.clone()))
+    }
+
+    /// The extensions of the Fulcio arc.
+    #[must_use]
+    pub fn extensions(&self) -> &FulcioExtensions {
+        &self.0.extensions.fulcio
+    }
+
+    /// All extensions in their order.
+    #[must_use]
+    pub fn extension_oids(&self) -> &[(ObjectIdentifier, Critical)] {
+        &self.0.extensions.all
+    }
+
+    /// basicConstraints (RFC 5280 §4.2.1.9).
+    #[must_use]
+    pub fn basic_constraints(&self) -> Option<&BasicConstraints> {
+        self.0.extensions.basic_constraints.as_ref()
+    }
+
+    /// keyUsage (RFC 5280 §4.2.1.3).
+    #[must_use]
+    pub fn key_usage(&self) -> Option<KeyUsage> {
+        self.0.extensions.key_usage
+    }
+
+    /// extendedKeyUsage (RFC 5280 §4.2.1.12).
+    #[must_use]
+    pub fn extended_key_usage(&self) -> Option<&[ObjectIdentifier]> {
+        self.0.extensions.extended_key_usage.as_deref()
+    }
+
+    /// Whether the extended key usage lists code signing.
+    #[must_use]
+    pub fn has_code_signing_eku(&self) -> bool {
+        self.extended_key_usage().is_some_and(|usages| usages.contains(&rfc5280::ID_KP_CODE_SIGNING))
+    }
+
+    /// Whether the extended key usage is critical and time stamping alone, as RFC 3161 §2.3 demands.
+    #[must_use]
+    pub fn has_time_stamping_eku_only_critical(&self) -> bool {
+        self.extended_key_usage() == Some(&[rfc5280::ID_KP_TIME_STAMPING])
+            && self.extension_oids().contains(&(rfc5280::ID_CE_EXT_KEY_USAGE, Critical::Yes))
+    }
+
+    /// The subjectKeyIdentifier.
+    #[must_use]
+    pub fn subject_key_identifier(&self) -> Option<&[u8]> {
+        self.0.extensions.subject_key_identifier.as_deref()
+    }
+
+    /// The keyIdentifier of the authorityKeyIdentifier.
+    #[must_use]
+    pub fn authority_key_identifier(&self) -> Option<&[u8]> {
+        self.0.extensions.authority_key_identifier.as_deref()
+    }
+
+    /// The embedded SignedCertificateTimestampList in TLS encoding (RFC 6962 §3.3); see [`crate::sct`].
+    #[must_use]
+    pub fn sct_list(&self) -> Option<&[u8]> {
+        self.0.extensions.sct_list.as_deref()
+    }
+
+    /// The TBSCertificate without its SCT list: what the log signed (RFC 6962 §3.2).
+    ///
+    /// # Errors
+    /// [`CertificateError::NoExtension`] if there is no SCT list.
+    pub fn precertificate_tbs(&self) -> Result<Vec<u8>, CertificateError> {
+        tbs_without_extension(&self.0.tbs, rfc6962::CT_PRECERT_SCTS)
+    }
+}
+
+impl PartialEq for Certificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.der == other.0.der
+    }
+}
+
+impl Eq for Certificate {}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Certificate(serial {}, from {})", hex::encode(self.serial()), self.not_before())
+    }
+}
+
+/// Cuts one extension out of a DER TBSCertificate: only the lengths around it change. With the SCT list or
+/// the poison it gives what RFC 6962 §3.2 signs.
+///
+/// # Errors
+/// [`CertificateError::NoExtension`] if it is not there, [`CertificateError::Malformed`].
+pub fn tbs_without_extension(tbs: &[u8], oid: ObjectIdentifier) -> Result<Vec<u8>, CertificateError> {
+    let malformed = |_| CertificateError::Malformed("TBSCertificate");
+    let fields = Vec::<AnyRef<'_>>::from_der(tbs).map_err(malformed)?;
+    let (extensions, before) = fields.split_last().ok_or(CertificateError::NoExtension { oid })?;
+    if extensions.tag() != context_specific(3) {
+        return Err(CertificateError::NoExtension { oid });
+    }
+    let all = Vec::<AnyRef<'_>>::from_der(extensions.value()).map_err(malformed)?;
+    let mut kept = Vec::with_capacity(tbs.len());
+    let mut removed = false;
+    for extension in all {
+        let parsed: RawExtension<'_> = extension.decode_as().map_err(malformed)?;
+        if parsed.oid == oid {
+            removed = true;
+        } else {
+            extension.encode_to_vec(&mut kept).map_err(malformed)?;
+        }
+    }
+    if !removed {
+        return Err(CertificateError::NoExtension { oid });
+    }
+    let mut contents = Vec::with_capacity(tbs.len());
+    for field in before {
+        field.encode_to_vec(&mut contents).map_err(malformed)?;
+    }
+    if !kept.is_empty() {
+        let list = tlv(Tag::Sequence, &kept).map_err(malformed)?;
+        contents.extend(tlv(context_specific(3), &list).map_err(malformed)?);
+    }
+    tlv(Tag::Sequence, &contents).map_err(malformed)
+}
+
+/// The DER of one element with these contents.
+pub(crate) fn tlv(tag: Tag, contents: &[u8]) -> der::Result<Vec<u8>> {
+    AnyRef::new(tag, contents)?.to_der()
+}
+
+/// The constructed context-specific tag of that number.
+pub(crate) const fn context_specific(number: u32) -> Tag {
+    Tag::ContextSpecific { constructed: true, number: TagNumber(number) }
+}
+
+/// An unsigned INTEGER of at most [`MAX_SERIAL_LEN`] bytes, without leading zeros.
+pub(crate) fn serial_number(integer: AnyRef<'_>) -> Result<Vec<u8>, CertificateError> {
+    let serial: UintRef<'_> = integer.decode_as().map_err(|_| CertificateError::Malformed("serial number"))?;
+    if serial.as_bytes().len() > MAX_SERIAL_LEN {
+        return Err(CertificateError::Malformed("serial number"));
+    }
+    Ok(serial.as_bytes().to_vec())
+}
+
+fn certificate_der(tbs: &[u8], algorithm: SignatureAlgorithm, signature: &[u8]) -> der::Result<Vec<u8>> {
+    let identifier = algorithm.identifier().to_der()?;
+    RawCertificate {
+        tbs: AnyRef::from_der(tbs)?,
+        algorithm: AlgorithmIdentifierRef::from_der(&identifier)?,
+        signature: BitStringRef::from_bytes(signature)?,
+    }
+    .to_der()
+}
+
+fn owned_identifier(identifier: &AlgorithmIdentifierRef<'_>) -> Option<spki::AlgorithmIdentifierOwned> {
+    spki::AlgorithmIdentifierOwned::from_der(&identifier.to_der().ok()?).ok()
+}
+
+fn encoded(any: AnyRef<'_>) -> Result<Vec<u8>, CertificateError> {
+    any.to_der().map_err(|_| CertificateError::Malformed("length"))
+}
+
+fn timestamp(time: x509_cert::time::Time) -> Result<Timestamp, CertificateError> {
+    i64::try_from(time.to_unix_duration().as_secs())
+        .ok()
+        .and_then(|seconds| Timestamp::from_second(seconds).ok())
+        .ok_or(CertificateError::Malformed("validity"))
+}
+
+/// The fields of a SEQUENCE, one after the other.
+struct FieldReader<'a>(SliceReader<'a>);
+
+impl<'a> FieldReader<'a> {
+    fn new(sequence: AnyRef<'a>) -> Result<Self, CertificateError> {
+        if sequence.tag() != Tag::Sequence {
+            return Err(CertificateError::Malformed("TBSCertificate"));
+        }
+        SliceReader::new(sequence.value()).map(Self).map_err(|_| CertificateError::Malformed("TBSCertificate"))
+    }
+
+    fn next(&mut self) -> Result<AnyRef<'a>, CertificateError> {
+        self.0.decode().map_err(|_| CertificateError::Malformed("TBSCertificate"))
+    }
+
+    fn next_of(&mut self, tag: Tag) -> Result<AnyRef<'a>, CertificateError> {
+        self.next().and_then(|any| {
+            if any.tag() == tag { Ok(any) } else { Err(CertificateError::Malformed("TBSCertificate")) }
+        })
+    }
+
+    /// The next field if it has that tag.
+    fn take_if(&mut self, tag: Tag) -> Option<AnyRef<'a>> {
+        if Tag::peek(&self.0).ok()? == tag { self.0.decode().ok() } else { None }
+    }
+
+    fn finish(self) -> Result<(), CertificateError> {
+        self.0.finish().map_err(|_| CertificateError::Malformed("bytes after the TBSCertificate's last field"))
+    }
+}
+
+impl ExtensionsFound {
+    fn read(extensions: Option<AnyRef<'_>>) -> Result<Self, CertificateError> {
+        use CertificateError::Malformed;
+        let mut found = Self {
+            all: Vec::new(),
+            key_usage: None,
+            basic_constraints: None,
+            extended_key_usage: None,
+            subject_key_identifier: None,
+            authority_key_identifier: None,
+            subject_alt_name: Err(ExtensionError::NoName),
+            fulcio: FulcioExtensions::default(),
+            sct_list: None,
+        };
+        let Some(extensions) = extensions else { return Ok(found) };
+        let list =
+            Vec::<RawExtension<'_>>::from_der(extensions.value()).map_err(|_| Malformed("extensions"))?;
+        if list.len() > MAX_EXTENSIONS {
+            return Err(CertificateError::TooLarge);
+        }
+        for RawExtension { oid, critical, value } in list {
+            if found.all.iter().any(|(known, _)| *known == oid) {
+                return Err(CertificateError::DuplicateExtension { oid });
+            }
+            found.all.push((oid, if critical { Critical::Yes } else { Critical::No }));
+            found.read_one(oid, value.as_bytes())?;
+        }
+        Ok(found)
+    }
+
+    fn read_one(&mut self, oid: ObjectIdentifier, value: &[u8]) -> Result<(), CertificateError> {
+        use CertificateError::Malformed;
+        match oid {
+            rfc5280::ID_CE_KEY_USAGE => {
+                self.key_usage = Some(KeyUsage::from_der(value).map_err(|_| Malformed("key usage"))?);
+            }
+            rfc5280::ID_CE_BASIC_CONSTRAINTS => {
+                let constraints = BasicConstraints::from_der(value).map_err(|_| Malformed("basic constraints"))?;
+                self.basic_constraints = Some(constraints);
+            }
+            rfc5280::ID_CE_EXT_KEY_USAGE => {
+                let usages = Vec::from_der(value).map_err(|_| Malformed("extended key usage"))?;
+                self.extended_key_usage = Some(usages);
+            }
+            rfc5280::ID_CE_SUBJECT_KEY_IDENTIFIER => {
+                self.subject_key_identifier = Some(octets(value).ok_or(Malformed("subject key identifier"))?);
+            }
+            rfc5280::ID_CE_AUTHORITY_KEY_IDENTIFIER => {
+                const KEY_IDENTIFIER: Tag = Tag::ContextSpecific { constructed: false, number: TagNumber(0) };
+                let parts = Vec::<AnyRef<'_>>::from_der(value).map_err(|_| Malformed("authority key identifier"))?;
+                self.authority_key_identifier =
+                    parts.iter().find(|part| part.tag() == KEY_IDENTIFIER).map(|part| part.value().to_vec());
+            }
+            rfc5280::ID_CE_SUBJECT_ALT_NAME => {
+                self.subject_alt_name = SubjectAltName::from_extn_value(value);
+            }
+            rfc6962::CT_PRECERT_SCTS => {
+                self.sct_list = Some(octets(value).ok_or(Malformed("SCT list"))?);
+            }
+            other => {
+                if let Some(fulcio) = FulcioOid::from_object_identifier(other) {
+                    self.fulcio.decode(fulcio, value)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The contents of a DER OCTET STRING.
+fn octets(value: &[u8]) -> Option<Vec<u8>> {
+    <&OctetStringRef>::from_der(value).ok().map(|octets| octets.as_bytes().to_vec())
+}
