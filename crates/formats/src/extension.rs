@@ -357,17 +357,14 @@ impl SubjectAltName {
     /// # Errors
     /// [`ExtensionError::NameKind`] if an e-mail address or URI is not ASCII: IA5String cannot hold it.
     pub fn to_extn_value(&self) -> Result<Vec<u8>, ExtensionError> {
-        let ia5 = |tag, text: &str| {
-            Ia5StringRef::new(text).and_then(|ia5| AnyRef::new(tag, ia5.as_bytes())?.to_der())
-        };
+        let ia5 = |tag, text: &str| Ia5StringRef::new(text).and_then(|ia5| AnyRef::new(tag, ia5.as_bytes())?.to_der());
         let name = match self {
             Self::Email(text) => ia5(implicit(1), text),
             Self::Uri(text) => ia5(implicit(6), text),
             Self::Username(text) => Utf8StringRef::new(text).and_then(|value| {
                 let mut other = USERNAME_TYPE.to_der()?;
-                other.extend(
-                    ContextSpecific { tag_number: TagNumber(0), tag_mode: TagMode::Explicit, value }.to_der()?,
-                );
+                other
+                    .extend(ContextSpecific { tag_number: TagNumber(0), tag_mode: TagMode::Explicit, value }.to_der()?);
                 AnyRef::new(OTHER_NAME, &other)?.to_der()
             }),
         };
@@ -458,10 +455,7 @@ mod tests {
     fn names_round_trip() {
         let username = SubjectAltName::Username("alice!example.com".into());
         let value = username.to_extn_value().expect("value");
-        assert_eq!(
-            hex::encode(&value),
-            "3023a021060a2b0601040183bf300107a0130c11616c696365216578616d706c652e636f6d"
-        );
+        assert_eq!(hex::encode(&value), "3023a021060a2b0601040183bf300107a0130c11616c696365216578616d706c652e636f6d");
         for name in [
             username,
             SubjectAltName::Email("alice@corp.example".into()),
@@ -481,7 +475,7 @@ mod tests {
             ("3003820161", ExtensionError::NameKind),
             ("30038101ff", ExtensionError::NameMalformed),
             ("300ba009060255041500a0020c00", ExtensionError::NameMalformed),
-            ("300ba00906035504" , ExtensionError::NameMalformed),
+            ("300ba00906035504", ExtensionError::NameMalformed),
             ("300ba009060355042aa0020c00", ExtensionError::NameKind),
             ("30", ExtensionError::NameMalformed),
         ] {

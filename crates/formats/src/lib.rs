@@ -1,6 +1,5 @@
 //! Bytes to types and back, one module per specification.
 
-mod tls;
 pub mod bundle;
 pub mod checkpoint;
 pub mod cms;
@@ -19,6 +18,7 @@ pub mod sct;
 pub mod signing_config;
 pub mod statement;
 pub mod tile;
+mod tls;
 pub mod trusted_root;
 pub mod tsp;
 pub mod tuf;
