@@ -83,6 +83,10 @@ codes! {
     TIME_FUTURE = "time.future": "the proven time lies in the future";
     TIME_TOKEN_INVALID = "time.token-invalid": "the timestamp token is malformed or its signature does not verify";
     TIME_TOKEN_MISMATCH = "time.token-mismatch": "the timestamp token is about another signature";
+    TIME_REQUEST_MALFORMED = "time.request-malformed": "the timestamp request cannot be read";
+    TIME_REQUEST_HASH = "time.request-hash": "the timestamp request's hash function is weak or unknown, or the digest has another length";
+    TIME_REQUEST_POLICY = "time.request-policy": "the timestamp request asks for a policy that the authority does not have";
+    TIME_REQUEST_EXTENSION = "time.request-extension": "the timestamp request has an extension";
     TIME_AUTHORITY_UNTRUSTED = "time.authority-untrusted": "the timestamp comes from an authority that is not trusted";
     TIME_AUTHORITY_WINDOW = "time.authority-window": "the timestamp lies outside the authority's validity";
     SIGNATURE_INVALID = "signature.invalid": "the signature does not verify";

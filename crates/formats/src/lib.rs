@@ -1,5 +1,6 @@
 //! Bytes to types and back, one module per specification.
 
+mod asn1;
 pub mod bundle;
 pub mod checkpoint;
 pub mod cms;

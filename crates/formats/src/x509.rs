@@ -3,21 +3,27 @@
 //! Nothing here decides trust; chains are judged in `waxseal-verify`. What RFC 6962 signs, the
 //! TBSCertificate without one extension, is cut out of the original bytes and never encoded anew.
 
+use crate::asn1::{Elements, constructed, primitive, tlv, unsigned};
 use crate::code::Code;
+use crate::crypto::digest::sha1_for_identifiers;
 use crate::crypto::{KeyError, PublicKey, SignatureAlgorithm, SignatureInvalid};
-use crate::extension::{ExtensionError, FulcioExtensions, FulcioOid, SubjectAltName};
+use crate::extension::{ExtensionError, FulcioExtensions, SubjectAltName};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use const_oid::ObjectIdentifier;
 use const_oid::db::{rfc5280, rfc6962};
-use der::asn1::{AnyRef, BitStringRef, OctetStringRef, UintRef};
-use der::{Decode, Encode, Reader, Sequence, SliceReader, Tag, TagNumber, Tagged};
+use der::asn1::{AnyRef, BitStringRef};
+use der::{Decode, Encode, Sequence, Tag, Tagged};
 use jiff::Timestamp;
 use spki::AlgorithmIdentifierRef;
 use std::fmt;
 use std::sync::Arc;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 use x509_cert::time::Validity;
+
+mod extensions;
+
+use extensions::{ExtensionsFound, RawExtension};
 
 /// Largest certificate that is parsed, in bytes of DER.
 pub const MAX_CERTIFICATE_LEN: usize = 64 * 1024;
@@ -95,19 +101,6 @@ struct Parsed {
     extensions: ExtensionsFound,
 }
 
-/// The extensions that matter here, and the list of all of them in their order.
-struct ExtensionsFound {
-    all: Vec<(ObjectIdentifier, Critical)>,
-    key_usage: Option<KeyUsage>,
-    basic_constraints: Option<BasicConstraints>,
-    extended_key_usage: Option<Vec<ObjectIdentifier>>,
-    subject_key_identifier: Option<Vec<u8>>,
-    authority_key_identifier: Option<Vec<u8>>,
-    subject_alt_name: Result<SubjectAltName, ExtensionError>,
-    fulcio: FulcioExtensions,
-    sct_list: Option<Vec<u8>>,
-}
-
 /// Whether an extension is marked critical.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Critical {
@@ -124,12 +117,34 @@ struct RawCertificate<'a> {
     signature: BitStringRef<'a>,
 }
 
-#[derive(Sequence)]
-struct RawExtension<'a> {
-    oid: ObjectIdentifier,
-    #[asn1(default = "Default::default")]
-    critical: bool,
-    value: &'a OctetStringRef,
+struct RawTbs<'a> {
+    version: Option<AnyRef<'a>>,
+    serial: AnyRef<'a>,
+    algorithm: AnyRef<'a>,
+    issuer: AnyRef<'a>,
+    validity: AnyRef<'a>,
+    subject: AnyRef<'a>,
+    spki: AnyRef<'a>,
+    extensions: Option<AnyRef<'a>>,
+}
+
+impl<'a> RawTbs<'a> {
+    fn read(tbs: AnyRef<'a>) -> Option<Self> {
+        let mut fields = Elements::inside(tbs, Tag::Sequence)?;
+        let version = fields.take_if(constructed(0));
+        let serial = fields.next()?;
+        let algorithm = fields.next()?;
+        let issuer = fields.next_of(Tag::Sequence)?;
+        let validity = fields.next()?;
+        let subject = fields.next_of(Tag::Sequence)?;
+        let spki = fields.next_of(Tag::Sequence)?;
+        // The unique identifiers of issuer and subject (RFC 5280 §4.1.2.8) mean nothing here.
+        fields.take_if(primitive(1));
+        fields.take_if(primitive(2));
+        let extensions = fields.take_if(constructed(3));
+        fields.finish()?;
+        Some(Self { version, serial, algorithm, issuer, validity, subject, spki, extensions })
+    }
 }
 
 impl Certificate {
@@ -146,24 +161,14 @@ impl Certificate {
             return Err(CertificateError::TooLarge);
         }
         let raw = RawCertificate::from_der(bytes).map_err(|_| Malformed("not a Certificate"))?;
-        let mut fields = FieldReader::new(raw.tbs)?;
-        let version = fields.take_if(context_specific(0));
-        let serial = fields.next()?;
+        let fields = RawTbs::read(raw.tbs).ok_or(Malformed("not a TBSCertificate"))?;
         let inner_algorithm: AlgorithmIdentifierRef<'_> =
-            fields.next()?.decode_as().map_err(|_| Malformed("signature algorithm"))?;
-        let issuer = fields.next_of(Tag::Sequence)?;
-        let validity: Validity = fields.next()?.decode_as().map_err(|_| Malformed("validity"))?;
-        let subject = fields.next_of(Tag::Sequence)?;
-        let spki = fields.next_of(Tag::Sequence)?;
-        fields.take_if(Tag::ContextSpecific { constructed: false, number: TagNumber(1) });
-        fields.take_if(Tag::ContextSpecific { constructed: false, number: TagNumber(2) });
-        let extensions = fields.take_if(context_specific(3));
-        fields.finish()?;
-
+            fields.algorithm.decode_as().map_err(|_| Malformed("signature algorithm"))?;
+        let validity: Validity = fields.validity.decode_as().map_err(|_| Malformed("validity"))?;
         if raw.algorithm != inner_algorithm {
             return Err(Malformed("two different signature algorithms"));
         }
-        match (version.map(AnyRef::value), extensions) {
+        match (fields.version.map(AnyRef::value), fields.extensions) {
             (Some([2, 1, 2]), _) | (None | Some([2, 1, 1]), None) => {}
             _ => return Err(Malformed("version")),
         }
@@ -173,13 +178,13 @@ impl Certificate {
             algorithm: SignatureAlgorithm::from_oid(&raw.algorithm.oid)
                 .filter(|known| owned_identifier(&raw.algorithm) == Some(known.identifier())),
             signature: raw.signature.as_bytes().ok_or(Malformed("signature"))?.to_vec(),
-            serial: serial_number(serial)?,
-            issuer: encoded(issuer)?,
-            subject: encoded(subject)?,
+            serial: unsigned(fields.serial, MAX_SERIAL_LEN).ok_or(Malformed("serial number"))?,
+            issuer: encoded(fields.issuer)?,
+            subject: encoded(fields.subject)?,
             not_before: timestamp(validity.not_before)?,
             not_after: timestamp(validity.not_after)?,
-            public_key: PublicKey::from_spki_der(&encoded(spki)?),
-            extensions: ExtensionsFound::read(extensions)?,
+            public_key: PublicKey::from_spki_der(&encoded(fields.spki)?),
+            extensions: ExtensionsFound::read(fields.extensions)?,
         })))
     }
 
@@ -419,7 +424,7 @@ pub fn tbs_without_extension(tbs: &[u8], oid: ObjectIdentifier) -> Result<Vec<u8
     let malformed = |_| CertificateError::Malformed("TBSCertificate");
     let fields = Vec::<AnyRef<'_>>::from_der(tbs).map_err(malformed)?;
     let (extensions, before) = fields.split_last().ok_or(CertificateError::NoExtension { oid })?;
-    if extensions.tag() != context_specific(3) {
+    if extensions.tag() != constructed(3) {
         return Err(CertificateError::NoExtension { oid });
     }
     let all = Vec::<AnyRef<'_>>::from_der(extensions.value()).map_err(malformed)?;
@@ -442,28 +447,15 @@ pub fn tbs_without_extension(tbs: &[u8], oid: ObjectIdentifier) -> Result<Vec<u8
     }
     if !kept.is_empty() {
         let list = tlv(Tag::Sequence, &kept).map_err(malformed)?;
-        contents.extend(tlv(context_specific(3), &list).map_err(malformed)?);
+        contents.extend(tlv(constructed(3), &list).map_err(malformed)?);
     }
     tlv(Tag::Sequence, &contents).map_err(malformed)
 }
 
-/// The DER of one element with these contents.
-pub(crate) fn tlv(tag: Tag, contents: &[u8]) -> der::Result<Vec<u8>> {
-    AnyRef::new(tag, contents)?.to_der()
-}
-
-/// The constructed context-specific tag of that number.
-pub(crate) const fn context_specific(number: u32) -> Tag {
-    Tag::ContextSpecific { constructed: true, number: TagNumber(number) }
-}
-
-/// An unsigned INTEGER of at most [`MAX_SERIAL_LEN`] bytes, without leading zeros.
-pub(crate) fn serial_number(integer: AnyRef<'_>) -> Result<Vec<u8>, CertificateError> {
-    let serial: UintRef<'_> = integer.decode_as().map_err(|_| CertificateError::Malformed("serial number"))?;
-    if serial.as_bytes().len() > MAX_SERIAL_LEN {
-        return Err(CertificateError::Malformed("serial number"));
-    }
-    Ok(serial.as_bytes().to_vec())
+/// The key identifier of RFC 5280 §4.2.1.2 (1): SHA-1 of the subjectPublicKey bit string.
+#[must_use]
+pub fn key_identifier(key: &PublicKey) -> [u8; 20] {
+    sha1_for_identifiers(key.raw())
 }
 
 fn certificate_der(tbs: &[u8], algorithm: SignatureAlgorithm, signature: &[u8]) -> der::Result<Vec<u8>> {
@@ -489,109 +481,6 @@ fn timestamp(time: x509_cert::time::Time) -> Result<Timestamp, CertificateError>
         .ok()
         .and_then(|seconds| Timestamp::from_second(seconds).ok())
         .ok_or(CertificateError::Malformed("validity"))
-}
-
-/// The fields of a SEQUENCE, one after the other.
-struct FieldReader<'a>(SliceReader<'a>);
-
-impl<'a> FieldReader<'a> {
-    fn new(sequence: AnyRef<'a>) -> Result<Self, CertificateError> {
-        if sequence.tag() != Tag::Sequence {
-            return Err(CertificateError::Malformed("TBSCertificate"));
-        }
-        SliceReader::new(sequence.value()).map(Self).map_err(|_| CertificateError::Malformed("TBSCertificate"))
-    }
-
-    fn next(&mut self) -> Result<AnyRef<'a>, CertificateError> {
-        self.0.decode().map_err(|_| CertificateError::Malformed("TBSCertificate"))
-    }
-
-    fn next_of(&mut self, tag: Tag) -> Result<AnyRef<'a>, CertificateError> {
-        self.next()
-            .and_then(|any| if any.tag() == tag { Ok(any) } else { Err(CertificateError::Malformed("TBSCertificate")) })
-    }
-
-    /// The next field if it has that tag.
-    fn take_if(&mut self, tag: Tag) -> Option<AnyRef<'a>> {
-        if Tag::peek(&self.0).ok()? == tag { self.0.decode().ok() } else { None }
-    }
-
-    fn finish(self) -> Result<(), CertificateError> {
-        self.0.finish().map_err(|_| CertificateError::Malformed("bytes after the TBSCertificate's last field"))
-    }
-}
-
-impl ExtensionsFound {
-    fn read(extensions: Option<AnyRef<'_>>) -> Result<Self, CertificateError> {
-        use CertificateError::Malformed;
-        let mut found = Self {
-            all: Vec::new(),
-            key_usage: None,
-            basic_constraints: None,
-            extended_key_usage: None,
-            subject_key_identifier: None,
-            authority_key_identifier: None,
-            subject_alt_name: Err(ExtensionError::NoName),
-            fulcio: FulcioExtensions::default(),
-            sct_list: None,
-        };
-        let Some(extensions) = extensions else { return Ok(found) };
-        let list = Vec::<RawExtension<'_>>::from_der(extensions.value()).map_err(|_| Malformed("extensions"))?;
-        if list.len() > MAX_EXTENSIONS {
-            return Err(CertificateError::TooLarge);
-        }
-        for RawExtension { oid, critical, value } in list {
-            if found.all.iter().any(|(known, _)| *known == oid) {
-                return Err(CertificateError::DuplicateExtension { oid });
-            }
-            found.all.push((oid, if critical { Critical::Yes } else { Critical::No }));
-            found.read_one(oid, value.as_bytes())?;
-        }
-        Ok(found)
-    }
-
-    fn read_one(&mut self, oid: ObjectIdentifier, value: &[u8]) -> Result<(), CertificateError> {
-        use CertificateError::Malformed;
-        match oid {
-            rfc5280::ID_CE_KEY_USAGE => {
-                self.key_usage = Some(KeyUsage::from_der(value).map_err(|_| Malformed("key usage"))?);
-            }
-            rfc5280::ID_CE_BASIC_CONSTRAINTS => {
-                let constraints = BasicConstraints::from_der(value).map_err(|_| Malformed("basic constraints"))?;
-                self.basic_constraints = Some(constraints);
-            }
-            rfc5280::ID_CE_EXT_KEY_USAGE => {
-                let usages = Vec::from_der(value).map_err(|_| Malformed("extended key usage"))?;
-                self.extended_key_usage = Some(usages);
-            }
-            rfc5280::ID_CE_SUBJECT_KEY_IDENTIFIER => {
-                self.subject_key_identifier = Some(octets(value).ok_or(Malformed("subject key identifier"))?);
-            }
-            rfc5280::ID_CE_AUTHORITY_KEY_IDENTIFIER => {
-                const KEY_IDENTIFIER: Tag = Tag::ContextSpecific { constructed: false, number: TagNumber(0) };
-                let parts = Vec::<AnyRef<'_>>::from_der(value).map_err(|_| Malformed("authority key identifier"))?;
-                self.authority_key_identifier =
-                    parts.iter().find(|part| part.tag() == KEY_IDENTIFIER).map(|part| part.value().to_vec());
-            }
-            rfc5280::ID_CE_SUBJECT_ALT_NAME => {
-                self.subject_alt_name = SubjectAltName::from_extn_value(value);
-            }
-            rfc6962::CT_PRECERT_SCTS => {
-                self.sct_list = Some(octets(value).ok_or(Malformed("SCT list"))?);
-            }
-            other => {
-                if let Some(fulcio) = FulcioOid::from_object_identifier(other) {
-                    self.fulcio.decode(fulcio, value)?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The contents of a DER OCTET STRING.
-fn octets(value: &[u8]) -> Option<Vec<u8>> {
-    <&OctetStringRef>::from_der(value).ok().map(|octets| octets.as_bytes().to_vec())
 }
 
 #[cfg(test)]

@@ -174,6 +174,16 @@ pub fn sha256_concat(parts: &[&[u8]]) -> [u8; 32] {
     out
 }
 
+/// SHA-1, for what old specifications name by it: key identifiers (RFC 5280 §4.2.1.2) and the signing
+/// certificate of CMS (RFC 2634 §5.4). Nothing is trusted because such a value matches.
+pub(crate) fn sha1_for_identifiers(data: &[u8]) -> [u8; 20] {
+    let mut out = [0; 20];
+    for (to, from) in out.iter_mut().zip(provider::digest(&provider::SHA1_FOR_LEGACY_USE_ONLY, data).as_ref()) {
+        *to = *from;
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Digest, HashAlgorithm, sha256};
