@@ -78,6 +78,7 @@ codes! {
     LOG_INDEX = "log.index": "the entry's index disagrees with its proof";
     LOG_ENTRY_MISMATCH = "log.entry-mismatch": "the log entry is about another signature, key or digest";
     LOG_ENTRY_KIND = "log.entry-kind": "the log entry is of another kind or version than stated or supported";
+    LOG_ENTRY_MALFORMED = "log.entry-malformed": "the log entry, or the request to log it, cannot be read";
     TIME_MISSING = "time.missing": "no trusted time proves when the signature was made";
     TIME_OUTSIDE_CERTIFICATE = "time.outside-certificate": "the proven time lies outside the certificate's validity";
     TIME_FUTURE = "time.future": "the proven time lies in the future";
@@ -98,6 +99,15 @@ codes! {
     STATEMENT_PREDICATE_TYPE = "statement.predicate-type": "the statement's predicate is of another type";
     TRUSTED_ROOT_MALFORMED = "trusted-root.malformed": "the trusted root cannot be used";
     TRUSTED_ROOT_WINDOW = "trusted-root.window": "the trusted root has no material for that time";
+    TRUSTED_ROOT_EXPIRED = "trusted-root.expired": "trust metadata is past its expiry";
+    TRUSTED_ROOT_HASH = "trusted-root.hash": "a trust file has another length or digest than the metadata says";
+    TRUSTED_ROOT_LIMITS = "trusted-root.limits": "the trust repository demands more steps than allowed";
+    TRUSTED_ROOT_MISSING = "trusted-root.missing": "the trust repository lacks a file that it must have";
+    TRUSTED_ROOT_PIN = "trusted-root.pin": "the instance's root is not the one that was given";
+    TRUSTED_ROOT_ROLLBACK = "trusted-root.rollback": "the trust repository offers older metadata than was seen before";
+    TRUSTED_ROOT_THRESHOLD = "trusted-root.threshold": "too few of the role's keys signed the trust metadata";
+    TRUSTED_ROOT_UNPINNED = "trusted-root.unpinned": "the instance is not pinned on this machine";
+    TRUSTED_ROOT_VERSION = "trusted-root.version": "trust metadata has another version than was asked for";
     TOKEN_MALFORMED = "token.malformed": "the identity token is not an acceptable JWT";
     TOKEN_SIGNATURE = "token.signature": "the identity token's signature does not verify";
     TOKEN_ISSUER = "token.issuer": "the identity token's issuer is not accepted";

@@ -308,7 +308,8 @@ impl Serialize for FulcioExtensions {
 }
 
 /// The one name of a Fulcio certificate.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum SubjectAltName {
     /// rfc822Name.
     Email(String),

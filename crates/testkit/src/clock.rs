@@ -36,9 +36,7 @@ impl Clock {
     /// A clock that shows `now`, to the millisecond.
     #[must_use]
     pub fn starting(now: Timestamp) -> Self {
-        Self {
-            millis: AtomicI64::new(now.as_millisecond()),
-        }
+        Self { millis: AtomicI64::new(now.as_millisecond()) }
     }
 
     /// The time it shows.
@@ -48,8 +46,7 @@ impl Clock {
     /// When it was moved out of the range of years that [`Timestamp`] has.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        Timestamp::from_millisecond(self.millis.load(Ordering::SeqCst))
-            .expect("the clock is within the years of jiff")
+        Timestamp::from_millisecond(self.millis.load(Ordering::SeqCst)).expect("the clock is within the years of jiff")
     }
 
     /// Moves the clock: forward, or back when `by` is negative.

@@ -60,10 +60,7 @@ fn case(folder: &Path, name: String, default_artifact: &Path) -> ConformanceCase
     let present = |file: &str| Some(folder.join(file)).filter(|path| path.exists());
     // A final newline would be the editor's, not the identity's.
     let line = |file: &str, default: &str| {
-        present(file).map_or_else(
-            || default.to_owned(),
-            |path| text(&path).trim_end().to_owned(),
-        )
+        present(file).map_or_else(|| default.to_owned(), |path| text(&path).trim_end().to_owned())
     };
     let bundle_path = folder.join("bundle.sigstore.json");
     let artifact_path = present("artifact").unwrap_or_else(|| default_artifact.to_owned());
@@ -92,13 +89,7 @@ mod tests {
         let cases = vectors.conformance();
         assert_eq!(cases.len(), 70);
         assert_eq!(cases.iter().filter(|case| case.positive).count(), 21);
-        assert_eq!(
-            cases
-                .iter()
-                .filter(|case| case.trusted_root.is_none())
-                .count(),
-            31
-        );
+        assert_eq!(cases.iter().filter(|case| case.trusted_root.is_none()).count(), 31);
         assert!(cases.iter().any(|case| case.key.is_some()));
         assert!(cases.iter().all(|case| !case.bundle.is_empty()));
     }

@@ -4,18 +4,8 @@
 use crate::Vectors;
 
 const FOLDER: &str = "private-instance";
-const COLUMNS: [&str; 10] = [
-    "file",
-    "artifact",
-    "identity",
-    "issuer",
-    "verdict",
-    "reason",
-    "trusted_root",
-    "agreement",
-    "clients",
-    "note",
-];
+const COLUMNS: [&str; 10] =
+    ["file", "artifact", "identity", "issuer", "verdict", "reason", "trusted_root", "agreement", "clients", "note"];
 
 /// One row; paths are relative to the folder of vectors, as [`Vectors::read`] takes them.
 #[derive(Clone, Debug)]
@@ -109,10 +99,7 @@ fn row(line: &str) -> ExpectedCase {
         },
         signer: match cells[2].strip_prefix("key:") {
             Some(path) => Some(Signer::Key(inside(path))),
-            None => optional(cells[2]).map(|identity| Signer::Keyless {
-                identity,
-                issuer: optional(cells[3]),
-            }),
+            None => optional(cells[2]).map(|identity| Signer::Keyless { identity, issuer: optional(cells[3]) }),
         },
         verdict: match cells[4] {
             "ok" => ExpectedVerdict::Ok,

@@ -52,15 +52,8 @@ fn locate(named: Option<PathBuf>, beside: PathBuf, ci: bool) -> Found {
     if root.join("README.md").is_file() {
         return Found::At(root);
     }
-    let why = format!(
-        "no test vectors in {} (WAXSEAL_VECTORS names their folder)",
-        root.display()
-    );
-    if ci || given {
-        Found::Fail(why)
-    } else {
-        Found::Skip(why)
-    }
+    let why = format!("no test vectors in {} (WAXSEAL_VECTORS names their folder)", root.display());
+    if ci || given { Found::Fail(why) } else { Found::Skip(why) }
 }
 
 impl Vectors {
@@ -148,12 +141,8 @@ mod tests {
 
     #[test]
     fn absent_vectors_are_skipped_only_at_home() {
-        assert!(
-            matches!(locate(None, "/nowhere".into(), false), Found::Skip(why) if why.contains("/nowhere"))
-        );
-        assert!(
-            matches!(locate(None, "/nowhere".into(), true), Found::Fail(why) if why.contains("/nowhere"))
-        );
+        assert!(matches!(locate(None, "/nowhere".into(), false), Found::Skip(why) if why.contains("/nowhere")));
+        assert!(matches!(locate(None, "/nowhere".into(), true), Found::Fail(why) if why.contains("/nowhere")));
     }
 
     #[test]

