@@ -1,1 +1,4 @@
 //! The one integration-test binary of waxseal.
+
+mod command;
+mod verify;

@@ -1,1 +1,325 @@
-//! TBW
+//! The verification of one bundle, from its bytes to [`Evidence`].
+//!
+//! The steps follow the Sigstore client specification; their order decides which reason is given when several are true:
+//! signature and artifact first, then the log entries, the times, the path, the certificate's log and last the identity.
+
+use crate::chain::{self, ChainError, Usage};
+use crate::identity::{self, IdentityError, IdentityPolicy};
+use crate::inclusion::{self, InclusionError, LogEvidence, LogProtocol, SigningKey};
+use crate::sct::{self, SctError, SctEvidence};
+use crate::signature::{self, Artifact, ContentEvidence, SignatureError, Signed, SignedContent};
+use crate::timestamp::{self, TimestampError, TimestampEvidence};
+use jiff::Timestamp;
+use serde::Serialize;
+use waxseal_formats::bundle::{Bundle, BundleError, Content, VerificationMaterial};
+use waxseal_formats::code::Code;
+use waxseal_formats::crypto::PublicKey;
+use waxseal_formats::extension::{FulcioExtensions, SubjectAltName};
+use waxseal_formats::trusted_root::TrustedRoot;
+use waxseal_formats::x509::{Certificate, CertificateError};
+
+/// Who has to have signed.
+#[derive(Clone, Debug)]
+pub enum Policy {
+    /// The holder of a certificate with one of these identities.
+    Identities(Vec<IdentityPolicy>),
+    /// The holder of this key.
+    Key(PublicKey),
+}
+
+/// Why a bundle is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// Step 0: the bundle itself.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The certificate is malformed or not one that Fulcio issues.
+    #[error("the signing certificate is not usable: {0}")]
+    Certificate(CertificateError),
+    /// The bundle was signed with a bare key, and identities were asked for.
+    #[error("the bundle is signed with a key (hint {hint:?}): give that key to verify it")]
+    KeyMissing {
+        /// The bundle's key hint.
+        hint: String,
+    },
+    /// The bundle names another key than the given one, or a certificate.
+    #[error("the bundle was made with {found}, not with the given key")]
+    KeyMismatch {
+        /// What the bundle names.
+        found: String,
+    },
+    /// Step 5.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    /// Step 1.
+    #[error(transparent)]
+    Inclusion(#[from] InclusionError),
+    /// Step 2: a timestamp.
+    #[error(transparent)]
+    Timestamp(#[from] TimestampError),
+    /// Step 2: no trusted time at all.
+    #[error(
+        "nothing in the bundle proves when the signature was made: neither a timestamp nor a signed entry timestamp"
+    )]
+    TimeMissing,
+    /// Step 3.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// Step 4.
+    #[error(transparent)]
+    Sct(#[from] SctError),
+    /// Step 6.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+impl Rejection {
+    /// The reason code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Bundle(error) => error.code(),
+            Self::Certificate(error) => error.code(),
+            Self::KeyMissing { .. } => Code::SIGNATURE_KEY_MISSING,
+            Self::KeyMismatch { .. } => Code::SIGNATURE_KEY_MISMATCH,
+            Self::Signature(error) => error.code(),
+            Self::Inclusion(error) => error.code(),
+            Self::Timestamp(error) => error.code(),
+            Self::TimeMissing => Code::TIME_MISSING,
+            Self::Chain(error) => error.code(),
+            Self::Sct(error) => error.code(),
+            Self::Identity(error) => error.code(),
+        }
+    }
+}
+
+/// What was cryptographically proven about an artifact. Only [`verify`] makes one.
+#[derive(Clone, Debug, Serialize)]
+pub struct Evidence {
+    signer: SignerEvidence,
+    content: ContentEvidence,
+    log: Vec<LogEvidence>,
+    times: Vec<TimestampEvidence>,
+}
+
+/// Who signed.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SignerEvidence {
+    /// The holder of a certificate.
+    Certificate {
+        /// The certificate's one subject alternative name.
+        subject: SubjectAltName,
+        /// The Fulcio extensions.
+        extensions: FulcioExtensions,
+        /// The CT logs that promised to include the certificate.
+        scts: Vec<SctEvidence>,
+    },
+    /// The holder of the given key: SHA-256 of its SubjectPublicKeyInfo in hexadecimal.
+    Key {
+        /// The hash.
+        spki_sha256: String,
+    },
+}
+
+impl Evidence {
+    /// Who signed.
+    #[must_use]
+    pub const fn signer(&self) -> &SignerEvidence {
+        &self.signer
+    }
+
+    /// What was signed.
+    #[must_use]
+    pub const fn content(&self) -> &ContentEvidence {
+        &self.content
+    }
+
+    /// The log entries that include the signature.
+    #[must_use]
+    pub fn log(&self) -> &[LogEvidence] {
+        &self.log
+    }
+
+    /// The verified RFC 3161 timestamps.
+    #[must_use]
+    pub fn times(&self) -> &[TimestampEvidence] {
+        &self.times
+    }
+
+    /// Every proven time of signing: timestamps, then integrated times.
+    pub fn proven_times(&self) -> impl Iterator<Item = Timestamp> {
+        let integrated = self.log.iter().filter_map(|entry| entry.integrated_time);
+        self.times.iter().map(|timestamp| timestamp.time).chain(integrated)
+    }
+}
+
+/// Verifies `bundle` as a signature over `artifact` by the signer that `policy` demands, with the material of `root`.
+///
+/// # Errors
+/// The first [`Rejection`] in the order of the module's description.
+pub fn verify(
+    bundle: &Bundle,
+    artifact: &Artifact,
+    root: &TrustedRoot,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Evidence, Rejection> {
+    match (&bundle.material, policy) {
+        (VerificationMaterial::Certificate { leaf, chain }, Policy::Identities(identities)) => {
+            let leaf = Certificate::from_der(leaf).map_err(Rejection::Certificate)?;
+            let chain = chain
+                .iter()
+                .map(|der| Certificate::from_der(der))
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(Rejection::Certificate)?;
+            by_certificate(bundle, &leaf, &chain, artifact, root, identities, now)
+        }
+        (VerificationMaterial::PublicKey { hint }, Policy::Key(key)) => by_key(bundle, hint, key, artifact, root, now),
+        (VerificationMaterial::PublicKey { hint }, Policy::Identities(_)) => {
+            Err(Rejection::KeyMissing { hint: hint.clone() })
+        }
+        (VerificationMaterial::Certificate { .. }, Policy::Key(_)) => {
+            Err(Rejection::KeyMismatch { found: "a certificate".into() })
+        }
+    }
+}
+
+fn by_certificate(
+    bundle: &Bundle,
+    leaf: &Certificate,
+    chain: &[Certificate],
+    artifact: &Artifact,
+    root: &TrustedRoot,
+    identities: &[IdentityPolicy],
+    now: Timestamp,
+) -> Result<Evidence, Rejection> {
+    let key = leaf.public_key().map_err(Rejection::Certificate)?;
+    let content = signature::verify(&bundle.content, key, artifact)?;
+    let signed = signed(&bundle.content, artifact)?;
+    let times = timestamps(bundle, signed, root, now);
+    let log = logged(bundle, signed, SigningKey::Certificate(leaf), root, now).map_err(|error| {
+        // A forged certificate is never the logged one either: that nobody trusted issued it is the reason worth telling.
+        let time = times.iter().flatten().next().map(|timestamp| timestamp.time);
+        let path =
+            time.map(|time| chain::issuer_of(leaf, chain, &root.certificate_authorities, Usage::CodeSigning, time));
+        match path {
+            Some(Err(untrusted @ ChainError::NoPath { .. })) => Rejection::Chain(untrusted),
+            _ => Rejection::Inclusion(error),
+        }
+    })?;
+    let times = times?;
+    let integrated = log.iter().filter_map(|entry| entry.integrated_time);
+    let proven: Vec<Timestamp> = times.iter().map(|timestamp| timestamp.time).chain(integrated).collect();
+    let (first, later) = proven.split_first().ok_or(Rejection::TimeMissing)?;
+    key_windows(&log, &proven, root)?;
+    let issuer = chain::issuer_of(leaf, chain, &root.certificate_authorities, Usage::CodeSigning, *first)?;
+    for time in later {
+        chain::issuer_of(leaf, chain, &root.certificate_authorities, Usage::CodeSigning, *time)?;
+    }
+    let scts = sct::verify(leaf, &issuer, &root.ctlogs)?;
+    let subject = leaf.subject_alt_name().map_err(Rejection::Certificate)?;
+    identity::check(identities, subject, leaf.extensions())?;
+    let signer = SignerEvidence::Certificate { subject: subject.clone(), extensions: leaf.extensions().clone(), scts };
+    Ok(Evidence { signer, content, log, times })
+}
+
+/// A key signs without a certificate: no path, no certificate log, and no time is needed to judge a validity.
+fn by_key(
+    bundle: &Bundle,
+    hint: &str,
+    key: &PublicKey,
+    artifact: &Artifact,
+    root: &TrustedRoot,
+    now: Timestamp,
+) -> Result<Evidence, Rejection> {
+    if !hint_matches(hint, key) {
+        return Err(Rejection::KeyMismatch { found: format!("the key of hint {hint:?}") });
+    }
+    let content = signature::verify(&bundle.content, key, artifact)?;
+    let signed = signed(&bundle.content, artifact)?;
+    let log = logged(bundle, signed, SigningKey::Key(key), root, now)?;
+    let times = timestamps(bundle, signed, root, now)?;
+    let proven: Vec<Timestamp> = times.iter().map(|timestamp| timestamp.time).collect();
+    key_windows(&log, &proven, root)?;
+    let spki_sha256 = inclusion::hex(&key.spki_sha256());
+    Ok(Evidence { signer: SignerEvidence::Key { spki_sha256 }, content, log, times })
+}
+
+/// A hint is free text (protobuf-specs); where it is a hash of a key, as cosign writes it, it has to be this key's.
+fn hint_matches(hint: &str, key: &PublicKey) -> bool {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    match STANDARD.decode(hint) {
+        Ok(hash) if hash.len() == 32 => hash == key.spki_sha256(),
+        _ => true,
+    }
+}
+
+fn signed<'a>(content: &'a Content, artifact: &'a Artifact) -> Result<Signed<'a>, SignatureError> {
+    match content {
+        Content::MessageSignature { signature, .. } => {
+            Ok(Signed { signature, content: SignedContent::Artifact(artifact) })
+        }
+        Content::Envelope(envelope) => match envelope.signatures.as_slice() {
+            [signature] => Ok(Signed { signature: &signature.sig, content: SignedContent::Envelope(envelope) }),
+            several => Err(SignatureError::SignatureCount(several.len())),
+        },
+    }
+}
+
+/// Step 1: every entry of a known log has to verify, and there has to be one. Entries of unknown logs prove nothing.
+fn logged(
+    bundle: &Bundle,
+    signed: Signed<'_>,
+    key: SigningKey<'_>,
+    root: &TrustedRoot,
+    now: Timestamp,
+) -> Result<Vec<LogEvidence>, InclusionError> {
+    let mut evidence = Vec::new();
+    let mut reason = InclusionError::ProofMissing;
+    for entry in &bundle.entries {
+        match inclusion::verify(entry, bundle.media_type, signed, key, &root.tlogs, now) {
+            Ok(found) => evidence.push(found),
+            Err(unknown @ InclusionError::UnknownLog { .. }) => reason = unknown,
+            Err(error) => return Err(error),
+        }
+    }
+    if evidence.is_empty() { Err(reason) } else { Ok(evidence) }
+}
+
+/// Step 2: every timestamp of a trusted authority has to verify. If there are only others, that is the reason.
+fn timestamps(
+    bundle: &Bundle,
+    signed: Signed<'_>,
+    root: &TrustedRoot,
+    now: Timestamp,
+) -> Result<Vec<TimestampEvidence>, TimestampError> {
+    let mut evidence: Vec<TimestampEvidence> = Vec::new();
+    let mut untrusted = None;
+    for token in &bundle.timestamps {
+        match timestamp::verify(token, signed.signature, &root.timestamp_authorities, now) {
+            Ok(found) => evidence.push(found),
+            Err(error @ TimestampError::Untrusted) => untrusted = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match untrusted {
+        Some(error) if evidence.is_empty() => Err(error),
+        _ => Ok(evidence),
+    }
+}
+
+/// A Rekor v2 log has no time of its own: its key has to be valid at the times that are proven otherwise.
+fn key_windows(log: &[LogEvidence], proven: &[Timestamp], root: &TrustedRoot) -> Result<(), InclusionError> {
+    for entry in log.iter().filter(|entry| entry.protocol == LogProtocol::RekorV2) {
+        let window =
+            root.tlogs.iter().find(|log| inclusion::hex(&log.log_id) == entry.log_id).map(|log| &log.valid_for);
+        for time in proven {
+            if window.is_some_and(|window| !window.contains(*time)) {
+                return Err(InclusionError::KeyWindow { log: entry.log.clone(), time: *time });
+            }
+        }
+    }
+    Ok(())
+}

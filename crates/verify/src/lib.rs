@@ -1,7 +1,11 @@
-//! Bundle to `Evidence`: a pure verifier.
+//! Bundle to [`Evidence`](bundle::Evidence): a pure verifier.
+//!
+//! Bytes, trusted material, a policy and the current time go in; what was cryptographically proven comes out, or a typed
+//! rejection with a reason code. Nothing here reads a clock, a file or a socket.
 
 pub mod bundle;
 pub mod chain;
+pub mod identity;
 pub mod inclusion;
 pub mod sct;
 pub mod signature;

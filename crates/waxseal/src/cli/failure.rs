@@ -96,7 +96,9 @@ impl Output {
         if let Some(hint) = &failure.hint {
             let _ = writeln!(stderr, "hint: {hint}");
         }
-        let _ = writeln!(stderr, "error[{}]: {}", failure.code, failure.message);
+        // Libraries' messages may have several lines; what scripts read is the last one.
+        let sentence = failure.message.split_whitespace().collect::<Vec<_>>().join(" ");
+        let _ = writeln!(stderr, "error[{}]: {sentence}", failure.code);
     }
 }
 

@@ -1,5 +1,87 @@
 //! The command line: one file per verb, wired together here.
 
 pub mod failure;
+pub mod flags;
+pub mod verify_blob;
 
 pub use failure::{Failure, Output};
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use std::process::ExitCode;
+
+/// Who may sign, what may merge, what may run: software signing in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "waxseal", version, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    /// How answers are printed: sentences, or one JSON object on stdout.
+    #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Text, value_name = "FORMAT")]
+    output: OutputFormat,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum OutputFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Verify a file against its bundle.
+    VerifyBlob(verify_blob::VerifyBlobArgs),
+    /// Print version and build.
+    Version,
+}
+
+/// Parses the arguments, runs the command and returns its exit status.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            let _ = error.print();
+            if error.kind() != clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+                let sentence = error.kind().as_str().unwrap_or("the command line is not understood");
+                Output::Text.fail(&Failure::usage(sentence));
+            }
+            return ExitCode::from(failure::EXIT_USAGE);
+        }
+        Err(help) => {
+            let _ = help.print();
+            return ExitCode::SUCCESS;
+        }
+    };
+    let output = match cli.output {
+        OutputFormat::Text => Output::Text,
+        OutputFormat::Json => Output::Json,
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let code = waxseal_formats::code::Code::INPUT_UNREADABLE;
+            output.fail(&Failure::new(code, format!("the runtime cannot start: {error}")));
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli.command, output)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.fail(&failure);
+            ExitCode::from(failure.exit)
+        }
+    }
+}
+
+async fn run(command: Command, output: Output) -> Result<(), Failure> {
+    match command {
+        Command::VerifyBlob(args) => verify_blob::run(args, output).await,
+        Command::Version => {
+            let version = env!("CARGO_PKG_VERSION");
+            output.data(
+                &format!("waxseal {version}"),
+                &serde_json::json!({"name": Cli::command().get_name(), "version": version}),
+            )
+        }
+    }
+}

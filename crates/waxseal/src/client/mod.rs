@@ -4,3 +4,6 @@ pub mod blob;
 pub mod sign;
 pub mod trust;
 pub mod verify;
+
+/// The trusted root of the public-good Sigstore instance (see `data/README.md`).
+pub const PUBLIC_GOOD_TRUSTED_ROOT: &[u8] = include_bytes!("../../data/public-good-trusted-root.json");

@@ -1,0 +1,159 @@
+//! Flags that several commands share, with cosign's names.
+
+use crate::cli::Failure;
+use crate::client::{PUBLIC_GOOD_TRUSTED_ROOT, verify};
+use clap::Args;
+use std::path::PathBuf;
+use waxseal_formats::code::Code;
+use waxseal_formats::extension::FulcioOid;
+use waxseal_formats::pattern::Pattern;
+use waxseal_formats::trusted_root::TrustedRoot;
+use waxseal_verify::bundle::Policy;
+use waxseal_verify::identity::IdentityPolicy;
+
+/// Whom a signature has to come from.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SignerArgs {
+    /// The identity in the certificate: an e-mail address or a URI, compared byte for byte.
+    #[arg(long, value_name = "IDENTITY", conflicts_with_all = ["certificate_identity_regexp", "key"])]
+    pub certificate_identity: Option<String>,
+    /// A regular expression that the whole identity has to match.
+    #[arg(long, value_name = "REGEXP", conflicts_with = "key")]
+    pub certificate_identity_regexp: Option<String>,
+    /// The token issuer in the certificate.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["certificate_oidc_issuer_regexp", "key"])]
+    pub certificate_oidc_issuer: Option<String>,
+    /// A regular expression that the whole token issuer has to match.
+    #[arg(long, value_name = "REGEXP", conflicts_with = "key")]
+    pub certificate_oidc_issuer_regexp: Option<String>,
+    /// The event that triggered the GitHub workflow.
+    #[arg(long, value_name = "EVENT", conflicts_with = "key")]
+    pub certificate_github_workflow_trigger: Option<String>,
+    /// The commit that the GitHub workflow ran on.
+    #[arg(long, value_name = "SHA", conflicts_with = "key")]
+    pub certificate_github_workflow_sha: Option<String>,
+    /// The name of the GitHub workflow.
+    #[arg(long, value_name = "NAME", conflicts_with = "key")]
+    pub certificate_github_workflow_name: Option<String>,
+    /// The repository of the GitHub workflow.
+    #[arg(long, value_name = "OWNER/NAME", conflicts_with = "key")]
+    pub certificate_github_workflow_repository: Option<String>,
+    /// The ref that the GitHub workflow ran on.
+    #[arg(long, value_name = "REF", conflicts_with = "key")]
+    pub certificate_github_workflow_ref: Option<String>,
+    /// A PEM public key file, instead of an identity.
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+}
+
+impl SignerArgs {
+    /// The policy that the flags spell: a key, or identity and issuer.
+    ///
+    /// # Errors
+    /// `usage` if they do not say who is accepted; `key.unsupported` or `input.unreadable` for the key file.
+    pub fn policy(&self) -> Result<Policy, Failure> {
+        if let Some(path) = &self.key {
+            let key = verify::read_public_key(path).map_err(|error| Failure::new(error.code(), error.to_string()))?;
+            return Ok(Policy::Key(key));
+        }
+        let subject = either(
+            self.certificate_identity.as_deref(),
+            self.certificate_identity_regexp.as_deref(),
+            "--certificate-identity",
+        )?;
+        let issuer = either(
+            self.certificate_oidc_issuer.as_deref(),
+            self.certificate_oidc_issuer_regexp.as_deref(),
+            "--certificate-oidc-issuer",
+        )?;
+        let workflow = [
+            (FulcioOid::GithubWorkflowTrigger, &self.certificate_github_workflow_trigger),
+            (FulcioOid::GithubWorkflowSha, &self.certificate_github_workflow_sha),
+            (FulcioOid::GithubWorkflowName, &self.certificate_github_workflow_name),
+            (FulcioOid::GithubWorkflowRepository, &self.certificate_github_workflow_repository),
+            (FulcioOid::GithubWorkflowRef, &self.certificate_github_workflow_ref),
+        ];
+        let extensions = workflow
+            .into_iter()
+            .filter_map(|(oid, value)| value.as_deref().map(|value| (oid, Pattern::exact(value))))
+            .collect();
+        Ok(Policy::Identities(vec![IdentityPolicy { subject, issuer, extensions }]))
+    }
+}
+
+fn either(exact: Option<&str>, regexp: Option<&str>, flag: &str) -> Result<Pattern, Failure> {
+    match (exact, regexp) {
+        (Some(text), _) if !text.is_empty() => Ok(Pattern::exact(text)),
+        (None, Some(text)) if !text.is_empty() => {
+            Pattern::regex(text).map_err(|error| Failure::usage(format!("{flag}-regexp {text:?}: {error}")))
+        }
+        _ => Err(Failure::usage(format!("{flag} is missing: say who has to have signed, or give --key"))
+            .hint("a signature by anybody proves nothing; pass --certificate-identity and --certificate-oidc-issuer")),
+    }
+}
+
+/// Whose certificates, logs and timestamps are trusted.
+#[derive(Debug, Clone, Default, Args)]
+pub struct TrustArgs {
+    /// A trusted-root file.
+    #[arg(long, value_name = "FILE")]
+    pub trusted_root: Option<PathBuf>,
+}
+
+impl TrustArgs {
+    /// The trusted root: the file, the pinned instance's, or the one of the public-good instance.
+    ///
+    /// # Errors
+    /// `input.*`, `trusted-root.*`; for an instance that is not pinned, the line that pins it is the hint.
+    pub fn trusted_root(&self) -> Result<TrustedRoot, Failure> {
+        let failure = |error: verify::VerifyError| Failure::new(error.code(), error.to_string());
+        if let Some(path) = &self.trusted_root {
+            return verify::read_trusted_root(path).map_err(failure);
+        }
+        TrustedRoot::from_json(PUBLIC_GOOD_TRUSTED_ROOT)
+            .map_err(|error| Failure::new(Code::TRUSTED_ROOT_MALFORMED, error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SignerArgs, TrustArgs};
+    use waxseal_formats::code::Code;
+    use waxseal_verify::bundle::Policy;
+
+    #[test]
+    fn nobody_is_accepted_by_default() {
+        let failure = SignerArgs::default().policy().expect_err("refused");
+        assert_eq!((failure.code, failure.exit), (Code::USAGE, 2));
+        let only_subject = SignerArgs { certificate_identity: Some("a@b".into()), ..SignerArgs::default() };
+        assert_eq!(only_subject.policy().expect_err("refused").code, Code::USAGE);
+        let empty = SignerArgs {
+            certificate_identity: Some(String::new()),
+            certificate_oidc_issuer: Some("https://i".into()),
+            ..SignerArgs::default()
+        };
+        assert_eq!(empty.policy().expect_err("refused").code, Code::USAGE);
+    }
+
+    #[test]
+    fn every_flag_reaches_the_policy() {
+        let args = SignerArgs {
+            certificate_identity_regexp: Some(".*@b".into()),
+            certificate_oidc_issuer: Some("https://i".into()),
+            certificate_github_workflow_ref: Some("refs/heads/main".into()),
+            certificate_github_workflow_sha: Some("abc".into()),
+            ..SignerArgs::default()
+        };
+        let Policy::Identities(identities) = args.policy().expect("policy") else { panic!("identities") };
+        let [identity] = identities.as_slice() else { panic!("one") };
+        assert!(identity.subject.matches("a@b") && !identity.subject.matches("a@b.evil"));
+        assert!(identity.issuer.matches("https://i") && !identity.issuer.matches("https://i/"));
+        assert_eq!(identity.extensions.len(), 2);
+    }
+
+    #[test]
+    fn the_public_good_root_is_embedded_and_usable() {
+        let root = TrustArgs::default().trusted_root().expect("embedded");
+        assert!(!root.tlogs.is_empty() && !root.ctlogs.is_empty() && !root.certificate_authorities.is_empty());
+    }
+}
