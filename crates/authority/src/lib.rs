@@ -9,3 +9,4 @@ pub mod rules;
 pub mod trusted_root;
 pub mod tsa;
 pub mod tuf;
+mod weak_rsa;

@@ -1,0 +1,237 @@
+//! What a verified token says.
+
+use formats::code::Code;
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use waxseal_formats as formats;
+
+/// Longest e-mail address (RFC 5321 §4.5.3.1.3 with the angle brackets taken off).
+pub const MAX_EMAIL_LEN: usize = 254;
+
+/// What a verified token says. Comes only from [`super::UnverifiedToken::verify`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claims {
+    issuer: String,
+    subject: String,
+    audience: Vec<String>,
+    expires_at: Timestamp,
+    all: Map<String, Value>,
+}
+
+impl Claims {
+    /// The one constructor, called by the one verification.
+    pub(super) const fn verified(
+        issuer: String,
+        subject: String,
+        audience: Vec<String>,
+        expires_at: Timestamp,
+        all: Map<String, Value>,
+    ) -> Self {
+        Self { issuer, subject, audience, expires_at, all }
+    }
+
+    /// `iss`.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// `sub`, never empty.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// `aud`, one text or several.
+    #[must_use]
+    pub fn audience(&self) -> &[String] {
+        &self.audience
+    }
+
+    /// `exp`.
+    #[must_use]
+    pub const fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+
+    /// Any claim by its name.
+    #[must_use]
+    pub fn claim(&self, name: &str) -> Option<&Value> {
+        self.all.get(name)
+    }
+
+    /// A claim as text: a text as it is, numbers and booleans as JSON writes them.
+    ///
+    /// # Errors
+    /// [`ClaimError`] if it is missing, empty or of another type.
+    pub fn text(&self, name: &str) -> Result<String, ClaimError> {
+        match self.claim(name) {
+            None | Some(Value::Null) => Err(ClaimError::missing(name)),
+            Some(Value::String(text)) if text.is_empty() => Err(ClaimError::missing(name)),
+            Some(value) => scalar_text(value).ok_or_else(|| ClaimError::not(name, "a text, number or boolean")),
+        }
+    }
+
+    /// `email`, which has to be an address (ASCII, one `@`) that the issuer says it has verified (`email_verified`:
+    /// `true`, or the text "true" as some issuers write it).
+    ///
+    /// # Errors
+    /// [`ClaimError`] for `email` or `email_verified`.
+    pub fn verified_email(&self) -> Result<&str, ClaimError> {
+        let email = required_text(&self.all, "email")?;
+        if !is_email(email) {
+            return Err(ClaimError::not("email", "an e-mail address"));
+        }
+        match self.claim("email_verified") {
+            None => Err(ClaimError::missing("email_verified")),
+            Some(Value::Bool(true)) => Ok(email),
+            Some(Value::String(text)) if text == "true" => Ok(email),
+            Some(_) => Err(ClaimError::not("email_verified", "true")),
+        }
+    }
+}
+
+/// The text of a claim that is a text, number or boolean.
+pub(crate) fn scalar_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(truth) => Some(truth.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// A claim that is missing or unacceptable.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the identity token's claim `{claim}` {problem}")]
+pub struct ClaimError {
+    /// Its name.
+    pub claim: String,
+    /// What is wrong with it.
+    pub problem: ClaimProblem,
+}
+
+/// What is wrong with a claim.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimProblem {
+    /// It is not there.
+    #[error("is missing")]
+    Missing,
+    /// It is there and not what it has to be.
+    #[error("is not {0}")]
+    Not(&'static str),
+}
+
+impl ClaimError {
+    pub(crate) fn missing(claim: &str) -> Self {
+        Self { claim: claim.to_owned(), problem: ClaimProblem::Missing }
+    }
+
+    pub(crate) fn not(claim: &str, what: &'static str) -> Self {
+        Self { claim: claim.to_owned(), problem: ClaimProblem::Not(what) }
+    }
+
+    /// Always `token.claim`.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        Code::TOKEN_CLAIM
+    }
+}
+
+pub(super) fn required_text<'a>(claims: &'a Map<String, Value>, name: &'static str) -> Result<&'a str, ClaimError> {
+    match claims.get(name) {
+        None => Err(ClaimError::missing(name)),
+        Some(Value::String(text)) if !text.is_empty() => Ok(text),
+        Some(_) => Err(ClaimError::not(name, "a text that says something")),
+    }
+}
+
+/// An address as certificates hold it: a dot-atom, one `@` and a host name (RFC 5321 §4.1.2), ASCII only.
+fn is_email(text: &str) -> bool {
+    let Some((local, domain)) = text.split_once('@') else { return false };
+    let atom = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b))
+    };
+    let label = |part: &str| {
+        !part.is_empty()
+            && part.len() <= 63
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !part.starts_with('-')
+            && !part.ends_with('-')
+    };
+    text.len() <= MAX_EMAIL_LEN && local.len() <= 64 && local.split('.').all(atom) && domain.split('.').all(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::oidc::forge::Forge;
+    use formats::code::Code;
+    use serde_json::{Value, json};
+    use waxseal_formats as formats;
+
+    fn email(claims: Value) -> Result<String, String> {
+        Forge::es256().claims(claims).verified_email().map(str::to_owned).map_err(|error| {
+            assert_eq!(error.code(), Code::TOKEN_CLAIM);
+            error.claim
+        })
+    }
+
+    /// Row 15 of the classes: nOAuth.
+    #[test]
+    fn an_e_mail_address_counts_only_when_its_issuer_has_verified_it() {
+        let claims = |verified: Value| json!({ "email": "alice@corp.example", "email_verified": verified });
+        assert_eq!(email(claims(json!(true))).as_deref(), Ok("alice@corp.example"));
+        assert_eq!(email(claims(json!("true"))).as_deref(), Ok("alice@corp.example"));
+        for verified in [json!(false), json!("false"), json!("True"), json!(1), json!(null), json!([true])] {
+            assert_eq!(email(claims(verified)), Err("email_verified".to_owned()));
+        }
+        assert_eq!(email(json!({ "email": "alice@corp.example" })), Err("email_verified".to_owned()));
+        assert_eq!(email(json!({ "email_verified": true })), Err("email".to_owned()));
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for address in ["a@b", "first.last+tag@sub.corp.example", "x_y@a-b.example"] {
+            assert_eq!(email(json!({ "email": address, "email_verified": true })).as_deref(), Ok(address));
+        }
+        for address in [
+            "",
+            "alice",
+            "@corp.example",
+            "alice@",
+            "a@b@corp.example",
+            "alice@corp..example",
+            "alice@.example",
+            "a..b@x",
+            "alice@corp.example ",
+            "alice@corp.example\n",
+            "alice@corp.example\0",
+            "\"a b\"@corp.example",
+            "Alice <a@b>",
+            "älice@corp.example",
+            "alice@cörp.example",
+            "alice@-x.example",
+            "alice@corp.example/x",
+            "alice@[127.0.0.1]",
+        ] {
+            assert_eq!(
+                email(json!({ "email": address, "email_verified": true })),
+                Err("email".to_owned()),
+                "{address:?}"
+            );
+        }
+        let long = format!("alice@{}", vec!["a".repeat(60); 5].join("."));
+        assert_eq!(email(json!({ "email": long, "email_verified": true })), Err("email".to_owned()));
+    }
+
+    #[test]
+    fn claims_read_as_text() {
+        let claims = Forge::es256().claims(json!({ "a": "x", "b": 7, "c": true, "d": "", "e": null, "f": ["x"] }));
+        assert_eq!(claims.text("a").as_deref(), Ok("x"));
+        assert_eq!(claims.text("b").as_deref(), Ok("7"));
+        assert_eq!(claims.text("c").as_deref(), Ok("true"));
+        for name in ["d", "e", "f", "g"] {
+            assert!(claims.text(name).is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,573 @@
+//! Signing rules: which of those whom an issuer vouches for may have a certificate, and what it says about them.
+//!
+//! Nobody may unless a rule says so. A rule names one issuer and one audience and wants claims to match; a claim that is a
+//! list matches if one of its elements does, one that is missing or an object never does.
+
+mod file;
+
+use crate::oidc::{ClaimError, Claims, Issuer, Shown, scalar_text};
+use crate::provider::Provider;
+use formats::code::Code;
+use formats::extension::{FulcioExtensions, FulcioOid, SubjectAltName};
+use formats::pattern::Pattern;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use waxseal_formats as formats;
+
+pub use file::{DEFAULT_AUDIENCE, MAX_RULES, MAX_RULES_LEN, MAX_VALUES, RulesError};
+
+/// The signing rules of an instance and the issuers that it listens to.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    issuers: BTreeMap<String, AcceptedIssuer>,
+    rules: Vec<Rule>,
+}
+
+/// An issuer with the kind of identities that it vouches for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcceptedIssuer {
+    issuer: Issuer,
+    kind: IssuerType,
+}
+
+/// What an issuer's tokens stand for, and so what a certificate calls their holders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IssuerType {
+    /// People: the certificate has their verified e-mail address.
+    Email,
+    /// Workflows of a CI provider.
+    Ci {
+        /// Which claims they have and what becomes of them.
+        provider: Arc<Provider>,
+        /// The web address of this provider's instance, without a slash at its end.
+        url: String,
+    },
+}
+
+impl IssuerType {
+    /// The name of the type for people.
+    pub const EMAIL: &'static str = "email";
+
+    /// A built-in CI provider, at its usual web address.
+    ///
+    /// # Errors
+    /// [`RulesError::Issuer`] if there is none of that name.
+    pub fn ci(name: &str) -> Result<Self, RulesError> {
+        let provider = Provider::built_in()?.into_iter().find(|provider| provider.name() == name);
+        let fault = || RulesError::Issuer { issuer: name.to_owned(), reason: "no type of issuer".to_owned() };
+        provider.map(|provider| Self::Ci { url: provider.url().to_owned(), provider }).ok_or_else(fault)
+    }
+
+    /// `email`, or the provider's name such as `github-workflow`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Email => Self::EMAIL,
+            Self::Ci { provider, .. } => provider.name(),
+        }
+    }
+
+    /// The claim whose text a client signs to prove that it has the key.
+    #[must_use]
+    pub const fn challenge_claim(&self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Ci { .. } => "sub",
+        }
+    }
+}
+
+impl AcceptedIssuer {
+    /// What its tokens have to say to be accepted.
+    #[must_use]
+    pub const fn issuer(&self) -> &Issuer {
+        &self.issuer
+    }
+
+    /// Whom it vouches for.
+    #[must_use]
+    pub const fn kind(&self) -> &IssuerType {
+        &self.kind
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Rule {
+    name: String,
+    issuer: String,
+    audience: String,
+    claims: BTreeMap<String, Vec<Pattern>>,
+}
+
+/// Permission to have a certificate, and what it will say. Comes only from [`Rules::decide`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    rule: String,
+    issuer: String,
+    subject: String,
+    subject_alt_name: SubjectAltName,
+    extensions: FulcioExtensions,
+    challenge_names: Vec<String>,
+}
+
+impl Grant {
+    /// The rule that admitted.
+    #[must_use]
+    pub fn rule(&self) -> &str {
+        &self.rule
+    }
+
+    /// The token's `iss`.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The token's `sub`.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// The certificate's one name.
+    #[must_use]
+    pub const fn subject_alt_name(&self) -> &SubjectAltName {
+        &self.subject_alt_name
+    }
+
+    /// The certificate's extensions of Fulcio's arc.
+    #[must_use]
+    pub const fn extensions(&self) -> &FulcioExtensions {
+        &self.extensions
+    }
+
+    /// The texts of which a client may sign any to prove that it has the key: the one that the issuer's type says, and
+    /// the one that clients derive from the token by themselves (its verified `email`, else its `sub`).
+    #[must_use]
+    pub fn challenge_names(&self) -> &[String] {
+        &self.challenge_names
+    }
+}
+
+/// Why nobody may have a certificate for a token, although it was verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// The token does not name a holder that a certificate could name.
+    Claim(ClaimError),
+    /// No rule admits.
+    NoRule {
+        /// Its `iss`.
+        issuer: String,
+        /// The name that the certificate would have had.
+        subject_alt_name: String,
+        /// Every rule, with the first thing that it did not like.
+        mismatches: Vec<Mismatch>,
+    },
+}
+
+/// Why one rule does not admit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// The rule's name.
+    pub rule: String,
+    /// What it did not like.
+    pub reason: MismatchReason,
+}
+
+/// What a rule did not like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MismatchReason {
+    /// It is about another issuer.
+    Issuer {
+        /// The rule's issuer.
+        wanted: String,
+    },
+    /// It is about another audience.
+    Audience {
+        /// The rule's audience.
+        wanted: String,
+    },
+    /// A claim is missing or has another value.
+    Claim {
+        /// The claim.
+        claim: String,
+        /// Its value as JSON, if it is there.
+        actual: Option<String>,
+        /// One of these would have matched.
+        wanted: Vec<Pattern>,
+    },
+}
+
+impl Denied {
+    /// `token.claim` or `rule.denied`.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Claim(error) => error.code(),
+            Self::NoRule { .. } => Code::RULE_DENIED,
+        }
+    }
+}
+
+/// Names the rules about this issuer and the claim that each of them did not like, not what it wants: that is the
+/// business of those who wrote it.
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MAX_SHOWN: usize = 3;
+        let (issuer, name, mismatches) = match self {
+            Self::Claim(error) => return error.fmt(f),
+            Self::NoRule { issuer, subject_alt_name, mismatches } => (issuer, subject_alt_name, mismatches),
+        };
+        write!(f, "no signing rule admits {} of the issuer {}", Shown(name), Shown(issuer))?;
+        let about = mismatches.iter().filter(|mismatch| !matches!(mismatch.reason, MismatchReason::Issuer { .. }));
+        for (index, Mismatch { rule, reason }) in about.take(MAX_SHOWN).enumerate() {
+            f.write_str(if index == 0 { ": " } else { ", " })?;
+            match reason {
+                MismatchReason::Claim { claim, actual: None, .. } => write!(f, "rule `{rule}` wants a `{claim}`")?,
+                MismatchReason::Claim { claim, .. } => write!(f, "rule `{rule}` wants another `{claim}`")?,
+                MismatchReason::Audience { .. } | MismatchReason::Issuer { .. } => {
+                    write!(f, "rule `{rule}` wants another audience")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Denied {}
+
+impl Rules {
+    /// What a token of this issuer has to say to be accepted; None if no token of it is.
+    #[must_use]
+    pub fn accepted(&self, issuer: &str) -> Option<&AcceptedIssuer> {
+        self.issuers.get(issuer)
+    }
+
+    /// The issuers that the instance listens to, in the order of their URLs.
+    pub fn issuers(&self) -> impl Iterator<Item = &AcceptedIssuer> {
+        self.issuers.values()
+    }
+
+    /// Decides about the holder of a verified token: the first rule that matches admits.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn decide(&self, claims: &Claims) -> Result<Grant, Denied> {
+        let kind = self.accepted(claims.issuer()).map(AcceptedIssuer::kind);
+        // An issuer that is not accepted has no rule either.
+        let (subject_alt_name, extensions) =
+            principal(kind.unwrap_or(&IssuerType::Email), claims).map_err(Denied::Claim)?;
+        let mut mismatches = Vec::new();
+        for rule in &self.rules {
+            match rule.mismatch(claims) {
+                Some(reason) => mismatches.push(Mismatch { rule: rule.name.clone(), reason }),
+                None => {
+                    return Ok(Grant {
+                        rule: rule.name.clone(),
+                        issuer: claims.issuer().to_owned(),
+                        subject: claims.subject().to_owned(),
+                        challenge_names: challenge_names(&subject_alt_name, claims),
+                        subject_alt_name,
+                        extensions,
+                    });
+                }
+            }
+        }
+        Err(Denied::NoRule {
+            issuer: claims.issuer().to_owned(),
+            subject_alt_name: subject_alt_name.as_str().to_owned(),
+            mismatches,
+        })
+    }
+}
+
+impl Rule {
+    fn mismatch(&self, claims: &Claims) -> Option<MismatchReason> {
+        if self.issuer != claims.issuer() {
+            return Some(MismatchReason::Issuer { wanted: self.issuer.clone() });
+        }
+        if !claims.audience().contains(&self.audience) {
+            return Some(MismatchReason::Audience { wanted: self.audience.clone() });
+        }
+        let (claim, wanted) = self.claims.iter().find(|(name, wanted)| !matches(claims.claim(name), wanted))?;
+        let actual = claims.claim(claim).map(Value::to_string);
+        Some(MismatchReason::Claim { claim: claim.clone(), actual, wanted: wanted.clone() })
+    }
+}
+
+fn matches(claim: Option<&Value>, wanted: &[Pattern]) -> bool {
+    let one =
+        |value: &Value| scalar_text(value).is_some_and(|text| wanted.iter().any(|pattern| pattern.matches(&text)));
+    match claim {
+        None => false,
+        Some(Value::Array(values)) => values.iter().any(one),
+        Some(value) => one(value),
+    }
+}
+
+/// The certificate's name and extensions.
+fn principal(kind: &IssuerType, claims: &Claims) -> Result<(SubjectAltName, FulcioExtensions), ClaimError> {
+    let (name, mut extensions) = match kind {
+        IssuerType::Email => (SubjectAltName::Email(claims.verified_email()?.to_owned()), FulcioExtensions::default()),
+        IssuerType::Ci { provider, url } => provider.principal(claims, url)?,
+    };
+    extensions.set(FulcioOid::Issuer, claims.issuer());
+    extensions.set(FulcioOid::IssuerV2, claims.issuer());
+    if claims.subject().chars().any(char::is_control) {
+        return Err(ClaimError::not("sub", "free of control characters"));
+    }
+    extensions.set(FulcioOid::TokenSubject, claims.subject());
+    Ok((name, extensions))
+}
+
+fn challenge_names(name: &SubjectAltName, claims: &Claims) -> Vec<String> {
+    let configured = match name {
+        SubjectAltName::Email(email) => email.as_str(),
+        SubjectAltName::Uri(_) | SubjectAltName::Username(_) => claims.subject(),
+    };
+    let derived = claims.verified_email().unwrap_or_else(|_| claims.subject());
+    let mut names = vec![configured.to_owned()];
+    if derived != configured {
+        names.push(derived.to_owned());
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Denied, Grant, IssuerType, Mismatch, MismatchReason, Rules};
+    use crate::oidc::forge::Forge;
+    use formats::code::Code;
+    use formats::extension::{FulcioOid, SubjectAltName};
+    use serde_json::{Value, json};
+    use waxseal_formats as formats;
+
+    const GITHUB: &str = "https://token.actions.githubusercontent.com";
+
+    fn decide(rules: &str, claims: Value) -> Result<Grant, Denied> {
+        let claims = Forge::es256().claims(claims);
+        Rules::from_yaml(rules, &[]).expect("rules").decide(&claims)
+    }
+
+    fn person(email: &str) -> Value {
+        json!({ "sub": "4711", "email": email, "email_verified": true, "groups": ["dev", "ops"], "level": 3, "admin": false })
+    }
+
+    fn people(wanted: &str) -> String {
+        format!("rules: [{{name: people, issuer: https://idp.example, match: {wanted}}}]")
+    }
+
+    /// The claims of the recorded token `f2-pop-over-sub-github` of ../shared/vectors/wire.
+    fn workflow() -> Value {
+        json!({
+            "iss": GITHUB, "sub": "repo:acme/widgets:ref:refs/heads/main",
+            "job_workflow_ref": "acme/widgets/.github/workflows/release.yml@refs/heads/main", "job_workflow_sha": "aaaa",
+            "sha": "bbbb", "event_name": "push", "repository": "acme/widgets", "repository_id": "1001",
+            "repository_owner": "acme", "repository_owner_id": "2002", "repository_visibility": "private",
+            "workflow": "release", "workflow_ref": "acme/widgets/.github/workflows/release.yml@refs/heads/main",
+            "workflow_sha": "cccc", "ref": "refs/heads/main", "runner_environment": "github-hosted", "run_id": "3003",
+            "run_attempt": "1",
+        })
+    }
+
+    fn releases(wanted: &str) -> String {
+        format!("rules: [{{name: releases, issuer: {GITHUB}, match: {wanted}}}]")
+    }
+
+    fn without(name: &str) -> Value {
+        let mut claims = workflow();
+        claims.as_object_mut().expect("an object").remove(name);
+        claims
+    }
+
+    #[test]
+    fn a_person_is_named_by_e_mail_address() {
+        let grant = decide(&people("{email: '*@corp.example'}"), person("alice@corp.example")).expect("admitted");
+        assert_eq!((grant.rule(), grant.issuer(), grant.subject()), ("people", "https://idp.example", "4711"));
+        assert_eq!(grant.subject_alt_name(), &SubjectAltName::Email("alice@corp.example".to_owned()));
+        let extensions: Vec<_> = grant.extensions().iter().map(|(oid, text)| (oid.number(), text)).collect();
+        assert_eq!(extensions, [(1, "https://idp.example"), (8, "https://idp.example"), (24, "4711")]);
+        assert_eq!(grant.challenge_names(), ["alice@corp.example"]);
+    }
+
+    #[test]
+    fn a_workflow_is_named_by_its_file_and_ref() {
+        let grant = decide(&releases("{repository: acme/widgets}"), workflow()).expect("admitted");
+        let file = "https://github.com/acme/widgets/.github/workflows/release.yml@refs/heads/main";
+        assert_eq!(grant.subject_alt_name(), &SubjectAltName::Uri(file.to_owned()));
+        let extensions: Vec<_> = grant.extensions().iter().map(|(oid, text)| (oid.number(), text)).collect();
+        assert_eq!(
+            extensions,
+            [
+                (1, GITHUB),
+                (2, "push"),
+                (3, "bbbb"),
+                (4, "release"),
+                (5, "acme/widgets"),
+                (6, "refs/heads/main"),
+                (8, GITHUB),
+                (9, file),
+                (10, "aaaa"),
+                (11, "github-hosted"),
+                (12, "https://github.com/acme/widgets"),
+                (13, "bbbb"),
+                (14, "refs/heads/main"),
+                (15, "1001"),
+                (16, "https://github.com/acme"),
+                (17, "2002"),
+                (18, file),
+                (19, "cccc"),
+                (20, "push"),
+                (21, "https://github.com/acme/widgets/actions/runs/3003/attempts/1"),
+                (22, "private"),
+                (24, "repo:acme/widgets:ref:refs/heads/main"),
+            ]
+        );
+        assert_eq!(grant.challenge_names(), ["repo:acme/widgets:ref:refs/heads/main"]);
+
+        let mut claims = workflow();
+        claims["environment"] = json!("production");
+        claims["run_id"] = json!(3003);
+        let grant = decide(&releases("{run_id: 3003}"), claims).expect("admitted");
+        assert_eq!(grant.extensions().get(FulcioOid::DeploymentEnvironment), Some("production"));
+    }
+
+    #[test]
+    fn a_github_of_ones_own_has_its_own_web_address() {
+        let rules = format!(
+            "issuers: [{{issuer: {GITHUB}, type: github-workflow, url: https://github.corp.example}}]\n{}",
+            releases("{sub: '**'}")
+        );
+        let grant = decide(&rules, workflow()).expect("admitted");
+        let file = "https://github.corp.example/acme/widgets/.github/workflows/release.yml@refs/heads/main";
+        assert_eq!(grant.subject_alt_name().as_str(), file);
+        assert_eq!(
+            grant.extensions().get(FulcioOid::SourceRepositoryOwnerUri),
+            Some("https://github.corp.example/acme")
+        );
+    }
+
+    #[test]
+    fn a_workflow_without_one_of_its_claims_is_refused() {
+        for claim in
+            workflow().as_object().expect("an object").keys().filter(|name| !["iss", "sub"].contains(&name.as_str()))
+        {
+            let denied = decide(&releases("{sub: '**'}"), without(claim)).expect_err("refused");
+            assert_eq!(denied.code(), Code::TOKEN_CLAIM, "{claim}");
+            assert!(denied.to_string().contains(claim.as_str()), "{denied}");
+        }
+        for (claim, value) in [
+            ("job_workflow_ref", "acme/widgets/ x"),
+            ("job_workflow_ref", "acme/\u{430}"),
+            ("job_workflow_ref", "acme/\nx"),
+            ("repository", "acme/\0x"),
+            ("sub", "repo:acme\n"),
+        ] {
+            let mut claims = workflow();
+            claims[claim] = json!(value);
+            let denied = decide(&releases("{run_id: '**'}"), claims).expect_err("refused");
+            assert_eq!(denied.code(), Code::TOKEN_CLAIM, "{claim} {value:?}");
+        }
+    }
+
+    #[test]
+    fn rules_match_exactly_by_glob_and_by_any_element_of_a_list() {
+        for wanted in [
+            "{sub: 4711}",
+            "{email: alice@corp.example}",
+            "{email: [bob@corp.example, 'alice@*']}",
+            "{groups: ops}",
+            "{groups: [x, 'd*']}",
+            "{level: 3, admin: false}",
+            "{aud: sigstore}",
+        ] {
+            assert!(decide(&people(wanted), person("alice@corp.example")).is_ok(), "{wanted}");
+        }
+        for wanted in [
+            "{sub: 471}",
+            "{sub: 47111}",
+            "{email: 'alice@corp'}",
+            "{email: '*@corp'}",
+            "{email: ALICE@corp.example}",
+            "{groups: root}",
+            "{groups: 'dev,ops'}",
+            "{level: 4}",
+            "{admin: true}",
+            "{missing: '**'}",
+            "{email: '**', groups: root}",
+        ] {
+            let denied = decide(&people(wanted), person("alice@corp.example")).expect_err(wanted);
+            assert_eq!(denied.code(), Code::RULE_DENIED);
+        }
+        let mut nested = person("alice@corp.example");
+        nested["groups"] = json!([["ops"], { "a": "ops" }, null]);
+        assert!(decide(&people("{groups: '**'}"), nested).is_err());
+    }
+
+    #[test]
+    fn nobody_is_admitted_without_a_rule_about_issuer_and_audience() {
+        let code = |rules: &str| decide(rules, person("alice@corp.example")).expect_err("refused").code();
+        assert_eq!(code("rules: []"), Code::RULE_DENIED);
+        assert_eq!(code("rules: [{name: a, issuer: https://other.example, match: {sub: '**'}}]"), Code::RULE_DENIED);
+        assert_eq!(code("rules: [{name: a, issuer: https://idp.example/, match: {sub: '**'}}]"), Code::RULE_DENIED);
+        assert_eq!(
+            code("rules: [{name: a, issuer: https://idp.example, audience: x, match: {sub: '**'}}]"),
+            Code::RULE_DENIED
+        );
+    }
+
+    #[test]
+    fn a_denial_says_what_each_rule_did_not_like() {
+        let rules = "rules:
+  - {name: other, issuer: https://other.example, match: {sub: '**'}}
+  - {name: audience, issuer: https://idp.example, audience: x, match: {sub: '**'}}
+  - {name: ops, issuer: https://idp.example, match: {groups: root, sub: '**'}}
+  - {name: vips, issuer: https://idp.example, match: {vip: true}}
+";
+        let denied = decide(rules, person("alice@corp.example")).expect_err("refused");
+        let Denied::NoRule { mismatches, .. } = &denied else { unreachable!("{denied:?}") };
+        assert_eq!(mismatches.len(), 4);
+        assert_eq!(mismatches[0].reason, MismatchReason::Issuer { wanted: "https://other.example".to_owned() });
+        assert_eq!(mismatches[1].reason, MismatchReason::Audience { wanted: "x".to_owned() });
+        let Mismatch { rule, reason: MismatchReason::Claim { claim, actual, wanted } } = &mismatches[2] else {
+            unreachable!("{:?}", mismatches[2])
+        };
+        assert_eq!((rule.as_str(), claim.as_str(), actual.as_deref()), ("ops", "groups", Some(r#"["dev","ops"]"#)));
+        assert_eq!(wanted[0].as_str(), "root");
+        assert_eq!(
+            denied.to_string(),
+            "no signing rule admits \"alice@corp.example\" of the issuer \"https://idp.example\": rule `audience` wants \
+             another audience, rule `ops` wants another `groups`, rule `vips` wants a `vip`"
+        );
+    }
+
+    #[test]
+    fn an_unverified_e_mail_address_is_nobodys() {
+        let mut claims = person("alice@corp.example");
+        claims["email_verified"] = json!(false);
+        assert_eq!(decide(&people("{sub: '**'}"), claims).expect_err("refused").code(), Code::TOKEN_CLAIM);
+        assert_eq!(decide(&people("{sub: '**'}"), json!({})).expect_err("refused").code(), Code::TOKEN_CLAIM);
+    }
+
+    #[test]
+    fn a_client_may_sign_the_name_that_it_derives_itself() {
+        let mut claims = workflow();
+        claims["email"] = json!("bot@acme.example");
+        claims["email_verified"] = json!(true);
+        let grant = decide(&releases("{sub: '**'}"), claims.clone()).expect("admitted");
+        assert_eq!(grant.challenge_names(), ["repo:acme/widgets:ref:refs/heads/main", "bot@acme.example"]);
+        claims["email_verified"] = json!(false);
+        let grant = decide(&releases("{sub: '**'}"), claims).expect("admitted");
+        assert_eq!(grant.challenge_names(), ["repo:acme/widgets:ref:refs/heads/main"]);
+    }
+
+    #[test]
+    fn issuer_types_are_known_by_name() {
+        let github = IssuerType::ci("github-workflow").expect("GitHub");
+        assert_eq!((github.name(), github.challenge_claim()), ("github-workflow", "sub"));
+        assert_eq!((IssuerType::Email.name(), IssuerType::Email.challenge_claim()), ("email", "email"));
+        assert!(IssuerType::ci("dex").is_err());
+    }
+}
