@@ -3,6 +3,7 @@
 mod asn1;
 pub mod bundle;
 pub mod checkpoint;
+pub mod client_config;
 pub mod cms;
 pub mod code;
 pub mod crypto;
