@@ -6,6 +6,7 @@
     reason = "a developer's tool on the repository's own files: a panic is a failed check"
 )]
 
+mod bench;
 mod interop;
 mod tidy;
 
@@ -29,12 +30,15 @@ enum Task {
     Tidy,
     /// Have the other clients verify what waxseal signs, and waxseal what they sign
     Interop(interop::Arguments),
+    /// Measure what we do against the sum of the primitives that it needs
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Tidy => tidy::run(&root()),
         Task::Interop(arguments) => interop::run(&root(), &arguments),
+        Task::Bench(arguments) => bench::run(&root(), &arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -69,6 +69,9 @@ pub(crate) struct Site {
     runs: AtomicUsize,
 }
 
+/// What Go, Python and Rust print when a program meets its own fault.
+const CRASHES: &[&str] = &["goroutine 1 [", "Traceback (most recent call last)", "panicked at"];
+
 /// How a command ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
@@ -85,9 +88,10 @@ impl Outcome {
         self.status == Some(0)
     }
 
-    /// An exit status that says no. A crash is not an answer.
+    /// An exit status that says no. A crash is not an answer, whatever its status.
     pub(crate) fn refused(&self) -> bool {
-        self.status.is_some_and(|status| status != 0)
+        let crashed = CRASHES.iter().any(|mark| self.stderr.contains(mark));
+        self.status.is_some_and(|status| status != 0) && !crashed
     }
 
     /// The code in the last line that waxseal wrote, `error[CODE]: sentence`.
@@ -223,6 +227,8 @@ mod tests {
         assert!(ended(Some(1), "").refused());
         assert!(!ended(None, "").refused() && !ended(None, "").accepted());
         assert!(!ended(Some(0), "").refused());
+        assert!(!ended(Some(1), "Traceback (most recent call last):\n  File").refused());
+        assert!(!ended(Some(2), "panic: nil\n\ngoroutine 1 [running]:").refused());
     }
 
     #[test]
