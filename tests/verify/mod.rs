@@ -1,5 +1,6 @@
 //! The verifier against bundles that nobody here wrote.
 
+mod attacks;
 mod conformance;
 mod private_instance;
 

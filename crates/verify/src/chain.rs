@@ -149,3 +149,135 @@ fn path_to(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Usage, issuer_of};
+    use jiff::{Timestamp, ToSpan};
+    use rcgen::{
+        BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+        date_time_ymd,
+    };
+    use waxseal_formats::code::Code;
+    use waxseal_formats::trusted_root::{CertificateAuthority, Validity};
+    use waxseal_formats::x509::Certificate;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    /// A certificate of `name`, valid from the start of one year to the start of another.
+    fn params(name: &str, years: (i32, i32), purposes: &[ExtendedKeyUsagePurpose], ca: bool) -> CertificateParams {
+        let mut params = CertificateParams::new(Vec::<String>::new()).expect("parameters");
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.not_before = date_time_ymd(years.0, 1, 1);
+        params.not_after = date_time_ymd(years.1, 1, 1);
+        params.extended_key_usages = purposes.to_vec();
+        params.use_authority_key_identifier_extension = true;
+        if ca {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        }
+        params
+    }
+
+    struct Hierarchy {
+        leaf: Certificate,
+        authority: CertificateAuthority,
+    }
+
+    fn hierarchy(root: (i32, i32), intermediate: (i32, i32), leaf: ExtendedKeyUsagePurpose) -> Hierarchy {
+        let parse = |der: &[u8]| Certificate::from_der(der).expect("certificate");
+        let root_key = KeyPair::generate().expect("key");
+        let root_params = params("root", root, &[], true);
+        let root_certificate = root_params.self_signed(&root_key).expect("root");
+        let root_issuer = Issuer::new(root_params, root_key);
+        let key = KeyPair::generate().expect("key");
+        let middle = params("intermediate", intermediate, &[ExtendedKeyUsagePurpose::CodeSigning], true);
+        let middle_certificate = middle.signed_by(&key, &root_issuer).expect("intermediate");
+        let middle_issuer = Issuer::new(middle, key);
+        let leaf_key = KeyPair::generate().expect("key");
+        let leaf_certificate =
+            params("leaf", (2026, 2027), &[leaf], false).signed_by(&leaf_key, &middle_issuer).expect("leaf");
+        Hierarchy {
+            leaf: parse(leaf_certificate.der()),
+            authority: CertificateAuthority {
+                uri: "https://ca.example".into(),
+                organization: "example".into(),
+                common_name: "root".into(),
+                chain: vec![parse(middle_certificate.der()), parse(root_certificate.der())],
+                valid_for: Validity::from(at("2020-01-01T00:00:00Z")),
+                operator: None,
+            },
+        }
+    }
+
+    fn judge(hierarchy: &Hierarchy, time: &str) -> Result<Certificate, Code> {
+        issuer_of(&hierarchy.leaf, &[], &[hierarchy.authority.clone()], Usage::CodeSigning, at(time))
+            .map_err(|error| error.code())
+    }
+
+    const YEARS: (i32, i32) = (2020, 2036);
+    const TIME: &str = "2026-06-01T00:00:00Z";
+
+    #[test]
+    fn the_issuer_is_found_in_any_order_of_the_chain() {
+        let mut hierarchy = hierarchy(YEARS, YEARS, ExtendedKeyUsagePurpose::CodeSigning);
+        let intermediate = hierarchy.authority.chain.first().cloned().expect("intermediate");
+        assert_eq!(judge(&hierarchy, TIME), Ok(intermediate.clone()));
+        hierarchy.authority.chain.reverse();
+        assert_eq!(judge(&hierarchy, TIME), Ok(intermediate));
+    }
+
+    #[test]
+    fn the_leaf_has_to_be_valid_at_the_proven_time() {
+        let hierarchy = hierarchy(YEARS, YEARS, ExtendedKeyUsagePurpose::CodeSigning);
+        for time in ["2025-12-31T23:59:59Z", "2027-01-01T00:00:01Z"] {
+            assert_eq!(judge(&hierarchy, time), Err(Code::TIME_OUTSIDE_CERTIFICATE));
+        }
+    }
+
+    /// CVE-2026-24122: an expired intermediate or root was accepted.
+    #[test]
+    fn cve_2026_24122_every_certificate_of_the_path_has_to_be_valid() {
+        let purpose = ExtendedKeyUsagePurpose::CodeSigning;
+        assert_eq!(judge(&hierarchy(YEARS, (2020, 2026), purpose.clone()), TIME), Err(Code::CERTIFICATE_EXPIRED));
+        assert_eq!(judge(&hierarchy((2020, 2026), YEARS, purpose), TIME), Err(Code::CERTIFICATE_EXPIRED));
+    }
+
+    #[test]
+    fn a_certificate_for_another_use_is_refused() {
+        let hierarchy = hierarchy(YEARS, YEARS, ExtendedKeyUsagePurpose::ServerAuth);
+        assert_eq!(judge(&hierarchy, TIME), Err(Code::CERTIFICATE_USAGE));
+    }
+
+    #[test]
+    fn windows_and_strangers_leave_no_path() {
+        let mut hierarchy = hierarchy(YEARS, YEARS, ExtendedKeyUsagePurpose::CodeSigning);
+        hierarchy.authority.valid_for.end = Some(at(TIME));
+        assert!(judge(&hierarchy, TIME).is_ok(), "the interval is closed");
+        hierarchy.authority.valid_for.end = at(TIME).checked_sub(1.second()).ok();
+        assert_eq!(judge(&hierarchy, TIME), Err(Code::CERTIFICATE_CHAIN));
+        let stranger = self::hierarchy(YEARS, YEARS, ExtendedKeyUsagePurpose::CodeSigning);
+        let found = issuer_of(&hierarchy.leaf, &[], &[stranger.authority], Usage::CodeSigning, at(TIME));
+        assert_eq!(found.map_err(|error| error.code()), Err(Code::CERTIFICATE_CHAIN));
+        let found = issuer_of(&hierarchy.leaf, &[], &[], Usage::CodeSigning, at(TIME));
+        assert_eq!(found.map_err(|error| error.code()), Err(Code::CERTIFICATE_CHAIN));
+    }
+
+    #[test]
+    fn certificates_of_the_bundle_help_to_find_the_way_but_are_not_trusted() {
+        let mut hierarchy = hierarchy(YEARS, YEARS, ExtendedKeyUsagePurpose::CodeSigning);
+        let intermediate = hierarchy.authority.chain.remove(0);
+        let find = |intermediates: &[Certificate], authorities: &[CertificateAuthority]| {
+            issuer_of(&hierarchy.leaf, intermediates, authorities, Usage::CodeSigning, at(TIME))
+                .map_err(|error| error.code())
+        };
+        let trusted = [hierarchy.authority.clone()];
+        assert_eq!(find(&[], &trusted), Err(Code::CERTIFICATE_CHAIN));
+        assert_eq!(find(std::slice::from_ref(&intermediate), &trusted), Ok(intermediate.clone()));
+        let stranger = self::hierarchy(YEARS, YEARS, ExtendedKeyUsagePurpose::CodeSigning);
+        let whole = [intermediate, hierarchy.authority.chain[0].clone()];
+        assert_eq!(find(&whole, &[stranger.authority]), Err(Code::CERTIFICATE_CHAIN));
+    }
+}

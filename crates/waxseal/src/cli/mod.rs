@@ -30,7 +30,7 @@ enum OutputFormat {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Verify a file against its bundle.
-    VerifyBlob(verify_blob::VerifyBlobArgs),
+    VerifyBlob(Box<verify_blob::VerifyBlobArgs>),
     /// Print version and build.
     Version,
 }
@@ -75,7 +75,7 @@ pub fn main() -> ExitCode {
 
 async fn run(command: Command, output: Output) -> Result<(), Failure> {
     match command {
-        Command::VerifyBlob(args) => verify_blob::run(args, output).await,
+        Command::VerifyBlob(args) => verify_blob::run(*args, output).await,
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
             output.data(
