@@ -22,6 +22,9 @@ use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 use x509_cert::time::Validity;
 
 mod extensions;
+mod name;
+
+pub use name::{DistinguishedName, MAX_NAME_LEN};
 
 use extensions::{ExtensionsFound, RawExtension};
 
@@ -268,6 +271,12 @@ impl Certificate {
     #[must_use]
     pub fn subject_der(&self) -> &[u8] {
         &self.0.subject
+    }
+
+    /// Organization and common name of the subject.
+    #[must_use]
+    pub fn subject(&self) -> DistinguishedName {
+        DistinguishedName::from_der(&self.0.subject)
     }
 
     /// The first second of the validity.
