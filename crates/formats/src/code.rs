@@ -79,6 +79,11 @@ codes! {
     LOG_ENTRY_MISMATCH = "log.entry-mismatch": "the log entry is about another signature, key or digest";
     LOG_ENTRY_KIND = "log.entry-kind": "the log entry is of another kind or version than stated or supported";
     LOG_ENTRY_MALFORMED = "log.entry-malformed": "the log entry, or the request to log it, cannot be read";
+    LOG_BUSY = "log.busy": "the log cannot take more entries at the moment";
+    LOG_STORE_CORRUPT = "log.store-corrupt": "the stored log is damaged or contradicts itself";
+    LOG_STORE_BEHIND = "log.store-behind": "the stored log lacks entries of a checkpoint that it published";
+    LOG_STORE_LOCKED = "log.store-locked": "another process uses the stored log";
+    LOG_STORE_FAILED = "log.store-failed": "the stored log cannot be read or written";
     TIME_MISSING = "time.missing": "no trusted time proves when the signature was made";
     TIME_OUTSIDE_CERTIFICATE = "time.outside-certificate": "the proven time lies outside the certificate's validity";
     TIME_FUTURE = "time.future": "the proven time lies in the future";

@@ -82,7 +82,7 @@ impl TileId {
         (id.to_string() == path).then_some(id)
     }
 
-    /// The tiles that hold the leaves' and nodes' values which a tree of `size` leaves has at this kind: the number of values.
+    /// How many hashes or entries a tree of `size` leaves has in all its tiles of this kind.
     pub fn values(kind: TileKind, size: u64) -> u64 {
         match kind {
             TileKind::Hash(level) => size.checked_shr(u32::from(level).saturating_mul(8)).unwrap_or(0),
@@ -175,6 +175,11 @@ impl HashTile {
             return Err(TileError::Length { width: id.width, found: file.len() });
         }
         Ok(Self { hashes: hashes.to_vec() })
+    }
+
+    /// A tile of these hashes; `None` unless they are 1 to 256.
+    pub fn new(hashes: Vec<Hash>) -> Option<Self> {
+        (1..=TILE_WIDTH as usize).contains(&hashes.len()).then_some(Self { hashes })
     }
 
     /// The hashes, from the left.

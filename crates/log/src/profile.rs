@@ -1,0 +1,94 @@
+//! What distinguishes one log from another: its name, its key, and which protocol its tiles and checkpoints follow.
+
+use waxseal_formats::checkpoint::{Checkpoint, CheckpointError, CtSignature, SignedCheckpoint, tree_head_input};
+use waxseal_formats::crypto::key::PublicKey;
+use waxseal_formats::leaf::TileLeaf;
+use waxseal_formats::merkle::{Hash, leaf_hash};
+use waxseal_formats::note::{KeyId, Note, NoteSignature, ct_key_id, key_id};
+use waxseal_formats::tile::TileKind;
+
+use crate::UnixMillis;
+
+/// The protocol of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Face {
+    /// Rekor v2: the leaf is the entry's canonical body, the checkpoint is a plain signed note (C2SP tlog-tiles).
+    Rekor,
+    /// Certificate transparency: the leaf is a MerkleTreeLeaf, the checkpoint is a signed tree head (C2SP static-ct-api).
+    StaticCt,
+}
+
+/// One log.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// First line of its checkpoints, and the name of its signatures on them.
+    pub origin: String,
+    /// Its key.
+    pub key: PublicKey,
+    /// Its protocol.
+    pub face: Face,
+}
+
+impl Profile {
+    /// The ID of the key that signs checkpoints; for Rekor v2 this is the log's `logId`.
+    pub fn key_id(&self) -> KeyId {
+        match self.face {
+            Face::Rekor => key_id(&self.origin, &self.key),
+            Face::StaticCt => ct_key_id(&self.origin, &self.log_id()),
+        }
+    }
+
+    /// The log ID of RFC 6962 §3.2: SHA-256 of the key.
+    pub fn log_id(&self) -> Hash {
+        self.key.spki_sha256()
+    }
+
+    /// The bytes that the log signs for this checkpoint.
+    pub fn to_sign(&self, checkpoint: &Checkpoint, time: UnixMillis) -> Vec<u8> {
+        match self.face {
+            Face::Rekor => checkpoint.body().into_bytes(),
+            Face::StaticCt => tree_head_input(time.0, checkpoint.size, &checkpoint.root),
+        }
+    }
+
+    /// The signed checkpoint; `None` if no checkpoint signature of this log can look like that.
+    pub fn note(&self, checkpoint: &Checkpoint, time: UnixMillis, signature: Vec<u8>) -> Option<String> {
+        let signature = match self.face {
+            Face::Rekor => signature,
+            Face::StaticCt => {
+                let algorithm = self.key.default_algorithm();
+                CtSignature { timestamp_ms: time.0, algorithm, signature }.encode()?
+            }
+        };
+        let line = NoteSignature::new(&self.origin, &self.key_id(), signature);
+        Some(Note { text: checkpoint.body(), signatures: vec![line] }.format())
+    }
+
+    /// Checks the signature of a checkpoint of this log.
+    pub fn verify(&self, signed: &SignedCheckpoint) -> Result<(), CheckpointError> {
+        match self.face {
+            Face::Rekor => signed.verify(&self.origin, &self.key_id(), &self.key),
+            Face::StaticCt => signed.verify_ct(&self.origin, &self.key).map(|_| ()),
+        }
+    }
+
+    /// The kind of tile that holds the entries.
+    pub fn entries(&self) -> TileKind {
+        match self.face {
+            Face::Rekor => TileKind::Entries,
+            Face::StaticCt => TileKind::Data,
+        }
+    }
+
+    /// The leaf hash of an entry as it is stored; `None` if that is not an entry of this log.
+    pub fn leaf_hash(&self, body: &[u8]) -> Option<Hash> {
+        match self.face {
+            Face::Rekor => Some(leaf_hash(body)),
+            Face::StaticCt => {
+                let (leaf, rest) = TileLeaf::decode(body).ok()?;
+                let leaf = leaf.timestamped.merkle_tree_leaf().ok()?;
+                rest.is_empty().then(|| leaf_hash(&leaf))
+            }
+        }
+    }
+}
