@@ -1,1 +1,576 @@
-//! TBW
+//! The instance's TUF repository: made at the first start, renewed at every start and in the background, and served
+//! from memory.
+//!
+//! ```text
+//! DATA/keys/tuf-{root,targets,snapshot,timestamp}.pem
+//! DATA/tuf/N.root.json  N.targets.json  N.snapshot.json  timestamp.json
+//! DATA/tuf/targets/SHA256.NAME
+//! ```
+//!
+//! What is served is a map from path to bytes, so that no request reaches the file system.
+
+use crate::server::gateway::{Refusal, Status};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path as UrlPath, State};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use jiff::Timestamp as Time;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+use waxseal_authority::tuf::{AuthorError, Current, File, Keys, TargetFile, plan};
+use waxseal_formats::code::Code;
+use waxseal_formats::crypto::{KeyKind, sha256};
+use waxseal_formats::tuf::{MAX_TARGETS_LEN, Metadata, Role, Targets, TopLevel, TufError as FormatError};
+use waxseal_io::signer::{KeyPair, Signer, SignerError};
+use waxseal_io::{file, system};
+use waxseal_verify::tuf::{Need, Refresh, TufError as VerifyError};
+
+/// How often the background task looks whether something is due.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(60 * 60);
+/// How many versions of snapshot and targets stay, for clients in the middle of a refresh.
+const KEPT_VERSIONS: u64 = 8;
+/// Largest target file that is kept, in bytes.
+const MAX_TARGET_LEN: usize = 4 * 1024 * 1024;
+
+/// Why the repository cannot be opened or renewed.
+#[derive(Debug, thiserror::Error)]
+pub enum TufError {
+    /// A file cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A file of the repository is damaged.
+    #[error("{path}: {source}; restore it from a backup")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: FormatError,
+    },
+    /// A key cannot be used.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+    /// The metadata cannot be made.
+    #[error(transparent)]
+    Author(#[from] AuthorError),
+    /// Clients would refuse what was made, so it was not published.
+    #[error("clients would refuse the new metadata: {0}")]
+    Unusable(#[from] VerifyError),
+}
+
+impl TufError {
+    /// The reason code.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::File { .. } => Code::INPUT_UNREADABLE,
+            Self::Damaged { source, .. } => source.code(),
+            Self::Signer(_) => Code::KEY_UNSUPPORTED,
+            Self::Author(error) => error.code(),
+            Self::Unusable(error) => error.code(),
+        }
+    }
+}
+
+/// The repository.
+pub struct Tuf {
+    directory: PathBuf,
+    signers: Signers,
+    /// Held by the one that renews.
+    author: Mutex<Author>,
+    served: RwLock<Arc<Served>>,
+}
+
+struct Signers {
+    /// `None` beside existing metadata when the root key is kept elsewhere.
+    root: Option<KeyPair>,
+    timestamp: KeyPair,
+    snapshot: KeyPair,
+    targets: KeyPair,
+}
+
+/// What the next renewal starts from.
+struct Author {
+    current: Current,
+    targets: Vec<TargetFile>,
+}
+
+/// Files by path below `/tuf/`.
+type Files = BTreeMap<String, Bytes>;
+
+/// What requests see.
+#[derive(Default)]
+struct Served {
+    files: Files,
+    newest_root: Bytes,
+    /// The current target files by name.
+    targets: Files,
+    expires: Option<Time>,
+}
+
+impl Served {
+    fn new(files: Files, author: &Author) -> Self {
+        let Current { root, timestamp, snapshot, targets } = &author.current;
+        let newest_root = root.as_ref().and_then(|root| files.get(&format!("{}.root.json", root.version())));
+        let expiries = [
+            root.as_ref().map(Metadata::expires),
+            timestamp.as_ref().map(Metadata::expires),
+            snapshot.as_ref().map(Metadata::expires),
+            targets.as_ref().map(Metadata::expires),
+        ];
+        Self {
+            newest_root: newest_root.cloned().unwrap_or_default(),
+            targets: author.targets.iter().map(|file| (file.name.clone(), file.bytes.clone().into())).collect(),
+            expires: expiries.into_iter().flatten().min(),
+            files,
+        }
+    }
+}
+
+impl Tuf {
+    /// Opens the repository in the data directory, or makes one, so that at `now` it offers exactly `targets`.
+    /// Keys that are missing are made, except the root key beside existing metadata: it may be kept elsewhere, and is
+    /// missed only when a root has to be signed.
+    ///
+    /// # Errors
+    /// [`TufError`].
+    pub fn open(data_dir: &Path, targets: Vec<TargetFile>, now: Time) -> Result<Self, TufError> {
+        let directory = data_dir.join("tuf");
+        let keys = data_dir.join("keys");
+        for (path, mode) in [(&directory.join("targets"), 0o755), (&keys, 0o700)] {
+            let made = DirBuilder::new().recursive(true).mode(mode).create(path);
+            made.map_err(|source| TufError::File { path: path.clone(), source })?;
+        }
+        let (current, files) = load(&directory)?;
+        let path = |role: TopLevel| keys.join(format!("tuf-{}.pem", role.name()));
+        let signer = |role| KeyPair::load_or_create(&path(role), KeyKind::EcdsaP256);
+        let signers = Signers {
+            root: match KeyPair::load(&path(TopLevel::Root)) {
+                Err(SignerError::File { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                    if current.root.is_some() { None } else { Some(signer(TopLevel::Root)?) }
+                }
+                loaded => Some(loaded?),
+            },
+            timestamp: signer(TopLevel::Timestamp)?,
+            snapshot: signer(TopLevel::Snapshot)?,
+            targets: signer(TopLevel::Targets)?,
+        };
+        let author = Author { current, targets };
+        let served = RwLock::new(Arc::new(Served::new(files, &author)));
+        let tuf = Self { directory, signers, author: Mutex::new(author), served };
+        tuf.renew(now)?;
+        Ok(tuf)
+    }
+
+    /// Signs anew what is due at `now`; returns the names of the new metadata files.
+    ///
+    /// # Errors
+    /// [`TufError`]; what was served goes on being served.
+    pub fn renew(&self, now: Time) -> Result<Vec<String>, TufError> {
+        self.renew_with(&mut self.author.lock().unwrap_or_else(PoisonError::into_inner), now)
+    }
+
+    /// Replaces the target files, and signs anew what has to be.
+    ///
+    /// # Errors
+    /// As [`Tuf::renew`]; the new target files are tried again at the next renewal.
+    pub fn publish(&self, targets: Vec<TargetFile>, now: Time) -> Result<Vec<String>, TufError> {
+        let mut author = self.author.lock().unwrap_or_else(PoisonError::into_inner);
+        author.targets = targets;
+        self.renew_with(&mut author, now)
+    }
+
+    /// Renews every hour what is due, for as long as the process runs. A failure is logged and tried again.
+    pub async fn keep_fresh(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(RENEWAL_INTERVAL).await;
+            let tuf = Arc::clone(&self);
+            match tokio::task::spawn_blocking(move || tuf.renew(system::now())).await {
+                Ok(Ok(files)) if files.is_empty() => {}
+                Ok(Ok(files)) => tracing::info!(?files, "TUF metadata renewed"),
+                Ok(Err(error)) => tracing::error!(code = %error.code(), %error, "TUF metadata cannot be renewed"),
+                Err(error) => tracing::error!(%error, "TUF renewal broke off"),
+            }
+        }
+    }
+
+    /// SHA-256 of `1.root.json`, in hexadecimal: what a person compares before trusting the instance.
+    #[must_use]
+    pub fn root_checksum(&self) -> String {
+        hex::encode(sha256(self.served().files.get("1.root.json").map_or(&[], |bytes| &bytes[..])))
+    }
+
+    /// The current contents of a target file.
+    #[must_use]
+    pub fn target(&self, name: &str) -> Option<Bytes> {
+        self.served().targets.get(name).cloned()
+    }
+
+    /// When the first of the four roles expires.
+    #[must_use]
+    pub fn expires(&self) -> Option<Time> {
+        self.served().expires
+    }
+
+    fn served(&self) -> Arc<Served> {
+        Arc::clone(&self.served.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn renew_with(&self, author: &mut Author, now: Time) -> Result<Vec<String>, TufError> {
+        let drafts = plan(&author.current, &self.keys(), &author.targets, now)?;
+        if drafts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut current = author.current.clone();
+        let mut files = self.served().files.clone();
+        let mut written = Vec::new();
+        for target in &author.targets {
+            let path = format!("targets/{}", target.path());
+            if files.insert(path.clone(), Bytes::from(target.bytes.clone())).is_none() {
+                written.push((path, Bytes::from(target.bytes.clone())));
+            }
+        }
+        for draft in drafts {
+            let signature = self.signer(draft.role())?.sign(draft.payload())?;
+            let File { role, name, bytes, .. } = draft.signed_with(&signature)?;
+            note(&mut current, role, &bytes)
+                .map_err(|source| TufError::Damaged { path: name.clone().into(), source })?;
+            let bytes = Bytes::from(bytes);
+            files.insert(name.clone(), bytes.clone());
+            written.push((name, bytes));
+        }
+        check(&files, now)?;
+        // The timestamp is the last: until it is there, clients see the old state, of which nothing is changed.
+        for (name, bytes) in &written {
+            let path = self.directory.join(name);
+            file::replace(&path, bytes).map_err(|source| TufError::File { path, source })?;
+        }
+        for stale in prune(&mut files) {
+            // It would be served again after a restart, no more.
+            if let Err(error) = std::fs::remove_file(self.directory.join(&stale)) {
+                tracing::warn!(file = stale, %error, "old TUF file cannot be removed");
+            }
+        }
+        author.current = current;
+        *self.served.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Served::new(files, author));
+        Ok(written.into_iter().map(|(name, _)| name).filter(|name| !name.starts_with("targets/")).collect())
+    }
+
+    fn signer(&self, role: TopLevel) -> Result<&KeyPair, AuthorError> {
+        match role {
+            TopLevel::Root => self.signers.root.as_ref().ok_or(AuthorError::RootNeeded("its key is not here")),
+            TopLevel::Timestamp => Ok(&self.signers.timestamp),
+            TopLevel::Snapshot => Ok(&self.signers.snapshot),
+            TopLevel::Targets => Ok(&self.signers.targets),
+        }
+    }
+
+    fn keys(&self) -> Keys {
+        Keys {
+            root: self.signers.root.as_ref().map(|signer| signer.public_key().clone()),
+            timestamp: self.signers.timestamp.public_key().clone(),
+            snapshot: self.signers.snapshot.public_key().clone(),
+            targets: self.signers.targets.public_key().clone(),
+        }
+    }
+}
+
+/// Reads the repository: the newest metadata of each role, and everything that is served.
+fn load(directory: &Path) -> Result<(Current, Files), TufError> {
+    let mut files = Files::new();
+    for (below, bound) in [("", MAX_TARGETS_LEN), ("targets", MAX_TARGET_LEN)] {
+        let folder = directory.join(below);
+        let failed = |source| TufError::File { path: folder.clone(), source };
+        for entry in std::fs::read_dir(&folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let is_ours = if below.is_empty() { role_of(&name).is_some() } else { !name.ends_with(".new") };
+            if !is_ours {
+                continue;
+            }
+            let path = entry.path();
+            let bytes = file::read(&path, bound).map_err(|source| TufError::File { path, source })?;
+            let name = if below.is_empty() { name } else { format!("{below}/{name}") };
+            files.insert(name, Bytes::from(bytes.unwrap_or_default()));
+        }
+    }
+    let mut current = Current::default();
+    for role in TopLevel::ALL {
+        let newest = files.iter().filter_map(|(name, bytes)| {
+            let (found, version) = role_of(name)?;
+            (found == role).then_some((version, name, bytes))
+        });
+        if let Some((_, name, bytes)) = newest.max_by_key(|(version, ..)| *version) {
+            note(&mut current, role, bytes)
+                .map_err(|source| TufError::Damaged { path: directory.join(name), source })?;
+        }
+    }
+    Ok((current, files))
+}
+
+/// The role and version of a metadata file's name; the timestamp has version 0.
+fn role_of(name: &str) -> Option<(TopLevel, u64)> {
+    if name == "timestamp.json" {
+        return Some((TopLevel::Timestamp, 0));
+    }
+    let (version, role) = name.strip_suffix(".json")?.split_once('.')?;
+    let role = TopLevel::ALL.into_iter().find(|known| *known != TopLevel::Timestamp && known.name() == role)?;
+    Some((role, version.parse().ok()?))
+}
+
+fn note(current: &mut Current, role: TopLevel, bytes: &[u8]) -> Result<(), FormatError> {
+    fn parse<R: Role>(bytes: &[u8]) -> Result<Option<Metadata<R>>, FormatError> {
+        Metadata::from_json(bytes).map(Some)
+    }
+    match role {
+        TopLevel::Root => current.root = parse(bytes)?,
+        TopLevel::Timestamp => current.timestamp = parse(bytes)?,
+        TopLevel::Snapshot => current.snapshot = parse(bytes)?,
+        TopLevel::Targets => current.targets = parse(bytes)?,
+    }
+    Ok(())
+}
+
+/// Reads the repository as a new client does, from its first root to the last target file.
+fn check(files: &Files, now: Time) -> Result<(), TufError> {
+    let first = files.get("1.root.json").ok_or_else(|| VerifyError::Missing("1.root.json".into()))?;
+    let mut refresh = Refresh::new(first, now)?;
+    let trusted = loop {
+        let bytes = match refresh.need() {
+            Need::Local { .. } => None,
+            Need::Remote { path, .. } => files.get(&path).map(|bytes| &bytes[..]),
+            Need::Done => break refresh.finish()?,
+        };
+        refresh.supply(bytes)?;
+    };
+    for (path, target) in &trusted.targets().role().targets {
+        let file = format!("targets/{}", target.file(path, trusted.root().role().consistent_snapshot));
+        let bytes = files.get(&file).ok_or_else(|| VerifyError::Missing(file.clone()))?;
+        if !target.matches(bytes) {
+            return Err(VerifyError::Hash { file }.into());
+        }
+    }
+    Ok(())
+}
+
+/// Takes out old snapshots and targets, and target files that no remaining targets metadata lists; every root stays,
+/// since clients follow them one by one. Returns the paths.
+fn prune(files: &mut Files) -> Vec<String> {
+    let mut stale = Vec::new();
+    for role in [TopLevel::Snapshot, TopLevel::Targets] {
+        let versions = files.keys().filter_map(|name| role_of(name)).filter(|(found, _)| *found == role);
+        let newest = versions.map(|(_, version)| version).max().unwrap_or(0);
+        let old = |name: &&String| {
+            role_of(name)
+                .is_some_and(|(found, version)| found == role && version.saturating_add(KEPT_VERSIONS) <= newest)
+        };
+        stale.extend(files.keys().filter(old).cloned());
+    }
+    files.retain(|name, _| !stale.contains(name));
+    let mut listed = BTreeSet::new();
+    for (name, bytes) in &*files {
+        if role_of(name).is_some_and(|(role, _)| role == TopLevel::Targets) {
+            let Ok(metadata) = Metadata::<Targets>::from_json(bytes) else { return stale };
+            let paths =
+                metadata.role().targets.iter().map(|(path, target)| format!("targets/{}", target.file(path, true)));
+            listed.extend(paths);
+        }
+    }
+    stale.extend(files.keys().filter(|name| name.starts_with("targets/") && !listed.contains(*name)).cloned());
+    files.retain(|name, _| !stale.contains(name));
+    stale
+}
+
+/// `/tuf/…`: metadata, `/tuf/root.json` (the newest root), and target files. What is not there is a JSON 404, which
+/// ends a client's walk along the roots.
+pub fn routes(tuf: Arc<Tuf>) -> Router {
+    Router::new().route("/tuf/{*path}", get(serve)).with_state(tuf)
+}
+
+async fn serve(State(tuf): State<Arc<Tuf>>, UrlPath(path): UrlPath<String>) -> Response {
+    let served = tuf.served();
+    let found = if path == "root.json" { Some(&served.newest_root) } else { served.files.get(&path) };
+    let Some(bytes) = found.cloned() else {
+        let mut response = Refusal::plain(Status::NotFound, format!("the repository has no {path}")).into_response();
+        // Tomorrow there may be such a root.
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        return response;
+    };
+    let content_type = match path.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("json") => "application/json",
+        Some("pem" | "pub") => "application/x-pem-file",
+        _ => "application/octet-stream",
+    };
+    let changes = matches!(path.as_str(), "timestamp.json" | "root.json");
+    let caching = if changes { "no-cache" } else { "public, max-age=31536000, immutable" };
+    let headers = [(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, caching)];
+    (headers, bytes).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KEPT_VERSIONS, Tuf, TufError, routes};
+    use axum::body::Body;
+    use axum::http::{Request, StatusCode, header};
+    use axum::response::Response;
+    use http_body_util::BodyExt;
+    use jiff::{SignedDuration, Timestamp as Time};
+    use std::path::Path;
+    use std::sync::Arc;
+    use tower::ServiceExt;
+    use waxseal_authority::tuf::{AuthorError, TargetFile, Usage};
+    use waxseal_formats::code::Code;
+    use waxseal_formats::crypto::sha256;
+
+    fn at(day: i64) -> Time {
+        let start: Time = "2026-11-24T15:00:00Z".parse().expect("time");
+        start.checked_add(SignedDuration::from_hours(day * 24)).expect("time")
+    }
+
+    fn targets(contents: &str) -> Vec<TargetFile> {
+        let file = |name: &str| TargetFile {
+            name: name.into(),
+            bytes: contents.into(),
+            usage: Usage::Unknown,
+            uri: "http://127.0.0.1:7480".into(),
+        };
+        vec![file("trusted_root.json"), file("client.json")]
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(directory)
+            .expect("directory")
+            .map(|entry| entry.expect("entry").file_name().into_string().expect("name"))
+            .collect();
+        names.sort();
+        names
+    }
+
+    async fn get(tuf: &Arc<Tuf>, path: &str) -> Response {
+        let request = Request::get(path).body(Body::empty()).expect("request");
+        routes(Arc::clone(tuf)).oneshot(request).await.expect("answer")
+    }
+
+    async fn body(response: Response) -> Vec<u8> {
+        response.into_body().collect().await.expect("body").to_bytes().to_vec()
+    }
+
+    #[test]
+    fn a_repository_survives_a_restart_unchanged_and_follows_its_targets() {
+        let data = tempfile::tempdir().expect("directory");
+        let directory = data.path().join("tuf");
+        let first = Tuf::open(data.path(), targets("1"), at(0)).expect("made");
+        let made = ["1.root.json", "1.snapshot.json", "1.targets.json", "targets", "timestamp.json"];
+        assert_eq!(names(&directory), made);
+        assert_eq!(first.expires(), Some(at(7)));
+        let again = Tuf::open(data.path(), targets("1"), at(0)).expect("opened");
+        assert_eq!(again.root_checksum(), first.root_checksum());
+        assert_eq!(names(&directory), made);
+
+        let changed = again.publish(targets("2"), at(0)).expect("published");
+        assert_eq!(changed, ["2.targets.json", "2.snapshot.json", "timestamp.json"]);
+        assert_eq!(again.target("client.json").as_deref(), Some(&b"2"[..]));
+        // The files of the targets before stay for clients in the middle of a refresh.
+        assert_eq!(names(&directory.join("targets")).len(), 4);
+        assert_eq!(names(&data.path().join("keys")).len(), 4);
+    }
+
+    #[test]
+    fn old_snapshots_targets_and_target_files_are_removed_and_roots_stay() {
+        let data = tempfile::tempdir().expect("directory");
+        let tuf = Tuf::open(data.path(), targets("0"), at(0)).expect("made");
+        for day in 1..20 {
+            tuf.publish(targets(&day.to_string()), at(day)).expect("published");
+        }
+        let kept = names(&data.path().join("tuf"));
+        let count = |role: &str| kept.iter().filter(|name| name.ends_with(role)).count() as u64;
+        assert_eq!(
+            (count(".root.json"), count(".snapshot.json"), count(".targets.json")),
+            (1, KEPT_VERSIONS, KEPT_VERSIONS)
+        );
+        assert_eq!(names(&data.path().join("tuf/targets")).len() as u64, 2 * KEPT_VERSIONS);
+        drop(tuf);
+        let opened = Tuf::open(data.path(), targets("19"), at(19)).expect("opened");
+        assert_eq!(opened.renew(at(20)).expect("renewed"), ["21.snapshot.json", "timestamp.json"]);
+    }
+
+    #[test]
+    fn a_root_key_kept_elsewhere_is_not_made_anew_and_only_missed_when_needed() {
+        let data = tempfile::tempdir().expect("directory");
+        Tuf::open(data.path(), targets("1"), at(0)).expect("made");
+        let key = data.path().join("keys/tuf-root.pem");
+        std::fs::remove_file(&key).expect("removed");
+        let tuf = Tuf::open(data.path(), targets("2"), at(1)).expect("opened");
+        assert!(!key.exists());
+        let error = tuf.renew(at(365)).expect_err("expired");
+        assert!(matches!(error, TufError::Author(AuthorError::RootNeeded(_))));
+        assert_eq!(error.code(), Code::TRUSTED_ROOT_EXPIRED);
+        assert_eq!(tuf.target("client.json").as_deref(), Some(&b"2"[..]));
+    }
+
+    #[test]
+    fn a_damaged_file_stops_the_start_and_half_written_ones_do_not() {
+        let data = tempfile::tempdir().expect("directory");
+        Tuf::open(data.path(), targets("1"), at(0)).expect("made");
+        let directory = data.path().join("tuf");
+        std::fs::write(directory.join("timestamp.json.new"), "{").expect("written");
+        std::fs::write(directory.join("targets/half.new"), "{").expect("written");
+        // A crash between targets and timestamp: both are signed again, above the one that nobody saw.
+        std::fs::remove_file(directory.join("timestamp.json")).expect("removed");
+        Tuf::open(data.path(), targets("1"), at(0)).expect("opened");
+        std::fs::write(directory.join("1.root.json"), "{").expect("written");
+        let error = Tuf::open(data.path(), targets("1"), at(0)).err().expect("damaged");
+        assert!(matches!(&error, TufError::Damaged { path, .. } if path.ends_with("1.root.json")));
+        assert_eq!(error.code(), Code::TRUSTED_ROOT_MALFORMED);
+    }
+
+    #[tokio::test]
+    async fn clients_find_every_file_and_a_json_404() {
+        let data = tempfile::tempdir().expect("directory");
+        let tuf = Arc::new(Tuf::open(data.path(), targets("{}"), at(0)).expect("made"));
+        let root = get(&tuf, "/tuf/1.root.json").await;
+        assert_eq!(root.headers()[header::CONTENT_TYPE], "application/json");
+        assert!(root.headers()[header::CACHE_CONTROL].to_str().expect("text").contains("immutable"));
+        let root = body(root).await;
+        assert_eq!(hex::encode(sha256(&root)), tuf.root_checksum());
+        assert_eq!(body(get(&tuf, "/tuf/root.json").await).await, root);
+        let timestamp = get(&tuf, "/tuf/timestamp.json").await;
+        assert_eq!(timestamp.headers()[header::CACHE_CONTROL], "no-cache");
+        let path = format!("/tuf/targets/{}.trusted_root.json", hex::encode(sha256(b"{}")));
+        assert_eq!(body(get(&tuf, &path).await).await, b"{}");
+
+        let missing = get(&tuf, "/tuf/2.root.json").await;
+        assert_eq!(missing.status(), StatusCode::NOT_FOUND);
+        assert_eq!(missing.headers()[header::CONTENT_TYPE], "application/json");
+        assert_eq!(missing.headers()[header::CACHE_CONTROL], "no-store");
+        assert_eq!(serde_json::from_slice::<serde_json::Value>(&body(missing).await).expect("JSON")["code"], 5);
+    }
+
+    #[tokio::test]
+    async fn path_traversal_reaches_no_key() {
+        let data = tempfile::tempdir().expect("directory");
+        let tuf = Arc::new(Tuf::open(data.path(), targets("{}"), at(0)).expect("made"));
+        for path in [
+            "/tuf/../keys/tuf-root.pem",
+            "/tuf/%2e%2e/keys/tuf-root.pem",
+            "/tuf/..%2fkeys%2ftuf-root.pem",
+            "/tuf/targets/%2e%2e/%2e%2e/keys/tuf-root.pem",
+            "/tuf//etc/passwd",
+            "/tuf/timestamp.json%00",
+            "/tuf/targets/",
+        ] {
+            assert_eq!(get(&tuf, path).await.status(), StatusCode::NOT_FOUND, "{path}");
+        }
+    }
+}
