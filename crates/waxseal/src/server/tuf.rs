@@ -24,9 +24,11 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
-use waxseal_authority::tuf::{AuthorError, Current, File, Keys, TargetFile, plan};
+use waxseal_authority::tuf::{AuthorError, Current, File, Keys, TargetFile, Usage, plan};
+use waxseal_formats::client_config::ClientConfig;
 use waxseal_formats::code::Code;
 use waxseal_formats::crypto::{KeyKind, sha256};
+use waxseal_formats::signing_config::ClientTrustConfig;
 use waxseal_formats::tuf::{MAX_TARGETS_LEN, Metadata, Role, Targets, TopLevel, TufError as FormatError};
 use waxseal_io::signer::{KeyPair, Signer, SignerError};
 use waxseal_io::{file, system};
@@ -390,6 +392,31 @@ fn prune(files: &mut Files) -> Vec<String> {
     stale.extend(files.keys().filter(|name| name.starts_with("targets/") && !listed.contains(*name)).cloned());
     files.retain(|name, _| !stale.contains(name));
     stale
+}
+
+/// Name of the target with the trusted root.
+pub const TRUSTED_ROOT: &str = "trusted_root.json";
+/// Name of the target with the signing config.
+pub const SIGNING_CONFIG: &str = "signing_config.v0.2.json";
+/// Name of the target with what other clients' files have no place for.
+pub const CLIENT_CONFIG: &str = "client.json";
+
+/// The target files of an instance at `url`. The files that old clients looked for (`rekor.pub` and its like) are not
+/// among them: no client asks for them while these exist.
+#[must_use]
+pub fn targets(config: &ClientTrustConfig, client: &ClientConfig, url: &str) -> Vec<TargetFile> {
+    [
+        (TRUSTED_ROOT, config.trusted_root.to_json()),
+        (SIGNING_CONFIG, config.signing_config.to_json()),
+        (CLIENT_CONFIG, client.to_json()),
+    ]
+    .map(|(name, text)| TargetFile {
+        name: name.to_owned(),
+        bytes: text.into_bytes(),
+        usage: Usage::Unknown,
+        uri: url.to_owned(),
+    })
+    .into()
 }
 
 /// `/tuf/…`: metadata, `/tuf/root.json` (the newest root), and target files. What is not there is a JSON 404, which
