@@ -130,7 +130,6 @@ codes! {
     NETWORK_UNREACHABLE = "network.unreachable": "a needed service cannot be reached";
     REGISTRY_UNAUTHORIZED = "registry.unauthorized": "the registry refuses access";
     INPUT_TOO_LARGE = "input.too-large": "the input is larger than allowed";
-    INPUT_MALFORMED = "input.malformed": "the input does not have the form that is expected here";
     INPUT_UNREADABLE = "input.unreadable": "the input cannot be read";
     INPUT_MALFORMED = "input.malformed": "the input can be read and is not what it should be";
     USAGE = "usage": "the command was used wrongly";

@@ -6,6 +6,7 @@ pub mod drive;
 pub mod fulcio;
 pub mod gateway;
 pub mod idp;
+pub mod material;
 pub mod rekor_v2;
 pub mod telemetry;
 pub mod tsa;

@@ -1,0 +1,352 @@
+//! What makes an instance itself: its keys, the certificates of its authorities, and when and for which host it was made.
+//!
+//! ```text
+//! <data-dir>/instance.json                 format, creation time, host
+//! <data-dir>/keys/<name>.pem               PKCS#8, mode 0600
+//! <data-dir>/certificates/<name>.pem       one certificate each
+//! ```
+//!
+//! `instance.json` is written last: a directory that has it is whole, and nothing in it is ever made anew.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use waxseal_authority::ca::{self, CaError, CaIssuer, SubordinateKind};
+use waxseal_formats::code::Code;
+use waxseal_formats::crypto::KeyKind;
+use waxseal_formats::x509::{Certificate, CertificateError, DistinguishedName};
+use waxseal_io::file;
+use waxseal_io::signer::{KeyPair, Signer, SignerError};
+use waxseal_io::system;
+
+const MANIFEST: &str = "instance.json";
+/// The layout of the data directory that this program reads and writes.
+const FORMAT: u32 = 1;
+/// Largest file of those read here, in bytes.
+const MAX_FILE_LEN: usize = 64 * 1024;
+
+/// Keys and certificates of an instance.
+pub struct Material {
+    /// When the instance was made, in whole seconds: its logs and authorities are valid from then on.
+    pub created: Timestamp,
+    /// The host of its URL: the origin of its Rekor log, so it cannot change.
+    pub host: String,
+    /// The certificate authority's chain.
+    pub ca: CaIssuer,
+    /// The key of the issuing certificate.
+    pub ca_signer: Arc<KeyPair>,
+    /// The timestamp authority's chain, its own certificate first.
+    pub tsa_chain: Vec<Certificate>,
+    /// The timestamp authority's key.
+    pub tsa_signer: Arc<KeyPair>,
+    /// The key of the certificate log (P-256).
+    pub ct_signer: Arc<KeyPair>,
+    /// The key of the Rekor v2 log (Ed25519).
+    pub rekor_signer: Arc<KeyPair>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    format: u32,
+    created: Timestamp,
+    host: String,
+}
+
+/// Why the keys and certificates of an instance cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum MaterialError {
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A file is missing in a directory that was whole once.
+    #[error("{} is missing: restore the data directory, nothing in it is made anew", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file is damaged.
+    #[error("{}: {problem}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The directory was made by a later version.
+    #[error("{} has format {found}, this program knows {FORMAT}: use a newer waxseal", path.display())]
+    Format {
+        /// The manifest.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// The instance was made for another host.
+    #[error("the data directory belongs to the host {made_for:?}, which its log's checkpoints name, not to {asked:?}")]
+    Host {
+        /// The host it was made for.
+        made_for: String,
+        /// The host asked for.
+        asked: String,
+    },
+    /// A key cannot be used.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+    /// A certificate cannot be made.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+}
+
+impl MaterialError {
+    /// The reason code.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::File { .. } => Code::INPUT_UNREADABLE,
+            Self::Missing { .. } | Self::Damaged { .. } | Self::Format { .. } => Code::INPUT_MALFORMED,
+            Self::Host { .. } => Code::USAGE,
+            Self::Signer(_) | Self::Ca(_) => Code::KEY_UNSUPPORTED,
+        }
+    }
+}
+
+impl Material {
+    /// Reads the material of a data directory, or makes it for `host` if the directory has none.
+    ///
+    /// # Errors
+    /// [`MaterialError`]; an existing directory is not changed then.
+    pub fn open(data_dir: &Path, host: &str, now: Timestamp) -> Result<Self, MaterialError> {
+        let manifest_path = data_dir.join(MANIFEST);
+        if let Some(manifest) = read_manifest(&manifest_path)? {
+            if manifest.host != host {
+                return Err(MaterialError::Host { made_for: manifest.host, asked: host.to_owned() });
+            }
+            return Self::assemble(&Folder { data_dir, whole: true, created: manifest.created }, host);
+        }
+        let created = Timestamp::from_second(now.as_second()).unwrap_or(now);
+        for directory in ["keys", "certificates"] {
+            let path = data_dir.join(directory);
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+            made.map_err(|source| MaterialError::File { path, source })?;
+        }
+        let material = Self::assemble(&Folder { data_dir, whole: false, created }, host)?;
+        let manifest = Manifest { format: FORMAT, created, host: host.to_owned() };
+        let text = serde_json::to_vec_pretty(&manifest)
+            .map_err(|error| MaterialError::Damaged { path: manifest_path.clone(), problem: error.to_string() })?;
+        file::replace(&manifest_path, &text).map_err(|source| MaterialError::File { path: manifest_path, source })?;
+        Ok(material)
+    }
+
+    /// Whether the data directory holds an instance already.
+    ///
+    /// # Errors
+    /// [`MaterialError`] if that cannot be told.
+    pub fn exists(data_dir: &Path) -> Result<bool, MaterialError> {
+        Ok(read_manifest(&data_dir.join(MANIFEST))?.is_some())
+    }
+
+    fn assemble(folder: &Folder<'_>, host: &str) -> Result<Self, MaterialError> {
+        let name = |what: &str| DistinguishedName {
+            organization: host.chars().take(64).collect(),
+            common_name: format!("waxseal {what}"),
+        };
+        let ca_root_signer = folder.key("ca-root", KeyKind::EcdsaP256)?;
+        let ca_signer = folder.key("ca", KeyKind::EcdsaP256)?;
+        let tsa_root_signer = folder.key("tsa-root", KeyKind::EcdsaP256)?;
+        let tsa_signer = folder.key("tsa", KeyKind::EcdsaP256)?;
+        let ca_root = folder.root("ca-root", &name("root"), &ca_root_signer)?;
+        let ca = folder.subordinate(
+            "ca",
+            SubordinateKind::FulcioIntermediate,
+            &name("signing"),
+            &ca_signer,
+            (&ca_root, &ca_root_signer),
+        )?;
+        let tsa_root = folder.root("tsa-root", &name("timestamp root"), &tsa_root_signer)?;
+        let tsa = folder.subordinate(
+            "tsa",
+            SubordinateKind::TimestampSigner,
+            &name("timestamp authority"),
+            &tsa_signer,
+            (&tsa_root, &tsa_root_signer),
+        )?;
+        Ok(Self {
+            created: folder.created,
+            host: host.to_owned(),
+            ca: CaIssuer::new(vec![ca, ca_root])?,
+            ca_signer: Arc::new(ca_signer),
+            tsa_chain: vec![tsa, tsa_root],
+            tsa_signer: Arc::new(tsa_signer),
+            ct_signer: Arc::new(folder.key("ct", KeyKind::EcdsaP256)?),
+            rekor_signer: Arc::new(folder.key("rekor", KeyKind::Ed25519)?),
+        })
+    }
+}
+
+/// The data directory while it is read or filled.
+struct Folder<'a> {
+    data_dir: &'a Path,
+    /// Whether everything has to be there already.
+    whole: bool,
+    created: Timestamp,
+}
+
+impl Folder<'_> {
+    fn key(&self, name: &str, kind: KeyKind) -> Result<KeyPair, MaterialError> {
+        let path = self.data_dir.join("keys").join(format!("{name}.pem"));
+        if self.whole && !path.exists() {
+            return Err(MaterialError::Missing { path });
+        }
+        Ok(KeyPair::load_or_create(&path, kind)?)
+    }
+
+    fn root(&self, name: &str, subject: &DistinguishedName, key: &KeyPair) -> Result<Certificate, MaterialError> {
+        self.certificate(name, key, || {
+            let unsigned = ca::root(subject, key.public_key(), system::random(), self.created)?;
+            Ok(unsigned.finish(&key.sign(unsigned.message())?)?)
+        })
+    }
+
+    fn subordinate(
+        &self,
+        name: &str,
+        kind: SubordinateKind,
+        subject: &DistinguishedName,
+        key: &KeyPair,
+        (root, root_key): (&Certificate, &KeyPair),
+    ) -> Result<Certificate, MaterialError> {
+        self.certificate(name, key, || {
+            let unsigned = ca::subordinate(kind, subject, key.public_key(), root, system::random(), self.created)?;
+            Ok(unsigned.finish(&root_key.sign(unsigned.message())?)?)
+        })
+    }
+
+    /// Reads a certificate, which has to be one of `key`, or makes and writes it.
+    fn certificate(
+        &self,
+        name: &str,
+        key: &KeyPair,
+        make: impl FnOnce() -> Result<Certificate, MaterialError>,
+    ) -> Result<Certificate, MaterialError> {
+        let path = self.data_dir.join("certificates").join(format!("{name}.pem"));
+        let failed = |source| MaterialError::File { path: path.clone(), source };
+        let Some(bytes) = file::read(&path, MAX_FILE_LEN).map_err(failed)? else {
+            if self.whole {
+                return Err(MaterialError::Missing { path });
+            }
+            let certificate = make()?;
+            file::replace(&path, certificate.to_pem().as_bytes()).map_err(failed)?;
+            return Ok(certificate);
+        };
+        let damaged = |problem: String| MaterialError::Damaged { path: path.clone(), problem };
+        let text = String::from_utf8(bytes).map_err(|_| damaged("not a PEM certificate".into()))?;
+        let certificate = Certificate::from_pem(&text).map_err(|error: CertificateError| damaged(error.to_string()))?;
+        match certificate.public_key() {
+            Ok(public) if public == key.public_key() => Ok(certificate),
+            _ => Err(damaged(format!("is not the certificate of keys/{name}.pem"))),
+        }
+    }
+}
+
+fn read_manifest(path: &Path) -> Result<Option<Manifest>, MaterialError> {
+    /// What every format has.
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let failed = |source| MaterialError::File { path: path.to_owned(), source };
+    let damaged =
+        |error: serde_json::Error| MaterialError::Damaged { path: path.to_owned(), problem: error.to_string() };
+    let Some(bytes) = file::read(path, MAX_FILE_LEN).map_err(failed)? else { return Ok(None) };
+    let Format { format } = serde_json::from_slice(&bytes).map_err(damaged)?;
+    if format != FORMAT {
+        return Err(MaterialError::Format { path: path.to_owned(), found: format });
+    }
+    Ok(Some(serde_json::from_slice(&bytes).map_err(damaged)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MANIFEST, Material, MaterialError};
+    use jiff::Timestamp;
+    use std::path::Path;
+    use waxseal_formats::code::Code;
+    use waxseal_io::signer::Signer;
+
+    fn open(data_dir: &Path, host: &str) -> Result<Material, MaterialError> {
+        Material::open(data_dir, host, "2026-11-24T15:00:00.5Z".parse().expect("a time"))
+    }
+
+    fn refused(data_dir: &Path, host: &str) -> Code {
+        open(data_dir, host).map(|_| ()).expect_err("refused").code()
+    }
+
+    #[test]
+    fn an_instance_stays_itself() {
+        let directory = tempfile::tempdir().expect("directory");
+        assert!(!Material::exists(directory.path()).expect("told"));
+        let made = open(directory.path(), "host").expect("made");
+        assert!(Material::exists(directory.path()).expect("told"));
+        let read = Material::open(directory.path(), "host", Timestamp::MAX).expect("read");
+        assert_eq!(made.created.to_string(), "2026-11-24T15:00:00Z");
+        assert_eq!(made.created, read.created);
+        assert_eq!(made.ca.chain(), read.ca.chain());
+        assert_eq!(made.tsa_chain, read.tsa_chain);
+        for (one, other) in [(&made.ct_signer, &read.ct_signer), (&made.rekor_signer, &read.rekor_signer)] {
+            assert_eq!(one.public_key(), other.public_key());
+        }
+    }
+
+    #[test]
+    fn creation_that_broke_off_is_finished() {
+        let directory = tempfile::tempdir().expect("directory");
+        let made = open(directory.path(), "host").expect("made");
+        std::fs::remove_file(directory.path().join(MANIFEST)).expect("removed");
+        std::fs::remove_file(directory.path().join("keys/rekor.pem")).expect("removed");
+        let read = open(directory.path(), "host").expect("finished");
+        assert_eq!(made.ca.chain(), read.ca.chain());
+        assert_ne!(made.rekor_signer.public_key(), read.rekor_signer.public_key());
+    }
+
+    #[test]
+    fn nothing_of_a_whole_instance_is_made_anew() {
+        let directory = tempfile::tempdir().expect("directory");
+        drop(open(directory.path(), "host").expect("made"));
+        for file in ["keys/rekor.pem", "keys/ca-root.pem", "certificates/ca.pem", "certificates/tsa-root.pem"] {
+            let path = directory.path().join(file);
+            let content = std::fs::read(&path).expect("read");
+            std::fs::remove_file(&path).expect("removed");
+            assert_eq!(refused(directory.path(), "host"), Code::INPUT_MALFORMED, "{file}");
+            assert!(!path.exists(), "{file} was made anew");
+            std::fs::write(&path, "garbage").expect("written");
+            assert!(open(directory.path(), "host").is_err(), "{file}");
+            std::fs::write(&path, content).expect("written");
+        }
+        assert!(open(directory.path(), "host").is_ok());
+    }
+
+    #[test]
+    fn another_host_another_format_and_a_foreign_certificate_are_refused() {
+        let directory = tempfile::tempdir().expect("directory");
+        drop(open(directory.path(), "host").expect("made"));
+        assert_eq!(refused(directory.path(), "other"), Code::USAGE);
+        let (ca, root) =
+            (directory.path().join("certificates/ca.pem"), directory.path().join("certificates/ca-root.pem"));
+        let content = std::fs::read(&ca).expect("read");
+        std::fs::copy(&root, &ca).expect("copied");
+        assert_eq!(refused(directory.path(), "host"), Code::INPUT_MALFORMED);
+        std::fs::write(&ca, content).expect("written");
+        for text in [r#"{"format":2}"#, "{}", "garbage"] {
+            std::fs::write(directory.path().join(MANIFEST), text).expect("written");
+            assert_eq!(refused(directory.path(), "host"), Code::INPUT_MALFORMED, "{text}");
+        }
+    }
+}
