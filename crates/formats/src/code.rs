@@ -128,6 +128,7 @@ codes! {
     ARTIFACT_UNSIGNED = "artifact.unsigned": "the artifact carries no signature";
     ARTIFACT_NOT_FOUND = "artifact.not-found": "the artifact does not exist";
     NETWORK_UNREACHABLE = "network.unreachable": "a needed service cannot be reached";
+    NETWORK_REFUSED = "network.refused": "a needed service refuses the request";
     REGISTRY_UNAUTHORIZED = "registry.unauthorized": "the registry refuses access";
     INPUT_TOO_LARGE = "input.too-large": "the input is larger than allowed";
     INPUT_UNREADABLE = "input.unreadable": "the input cannot be read";

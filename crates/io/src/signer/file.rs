@@ -11,7 +11,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use waxseal_formats::crypto::{KeyKind, PublicKey, Secret};
+use waxseal_formats::crypto::{Digest, HashAlgorithm, KeyKind, PublicKey, Secret};
 use zeroize::Zeroizing;
 
 /// Largest private key file, in bytes: RSA-8192 in PEM needs about 6,400.
@@ -195,6 +195,34 @@ impl Signer for KeyPair {
             PrivateKey::Ed25519(key) => Ok(key.sign(message).as_ref().to_vec()),
         }
     }
+
+    fn sign_digest(&self, digest: &Digest) -> Result<Vec<u8>, SignerError> {
+        if Some(digest.algorithm()) != self.algorithm().hash() {
+            return Err(SignerError::Key(format!(
+                "a {} key does not sign {}",
+                self.public.kind(),
+                digest.algorithm().name()
+            )));
+        }
+        let algorithm = match digest.algorithm() {
+            HashAlgorithm::Sha256 => &aws_lc_rs::digest::SHA256,
+            HashAlgorithm::Sha384 => &aws_lc_rs::digest::SHA384,
+            HashAlgorithm::Sha512 => &aws_lc_rs::digest::SHA512,
+        };
+        let digest =
+            aws_lc_rs::digest::Digest::import_less_safe(digest.as_bytes(), algorithm).map_err(|_| SignerError::Sign)?;
+        match &self.key {
+            PrivateKey::Ecdsa(key) => {
+                key.sign_digest(&digest).map(|signature| signature.as_ref().to_vec()).map_err(|_| SignerError::Sign)
+            }
+            PrivateKey::Rsa(key) => {
+                let mut signature = vec![0; key.public_modulus_len()];
+                key.sign_digest(&provider::RSA_PKCS1_SHA256, &digest, &mut signature).map_err(|_| SignerError::Sign)?;
+                Ok(signature)
+            }
+            PrivateKey::Ed25519(_) => Err(SignerError::Sign),
+        }
+    }
 }
 
 impl std::fmt::Debug for KeyPair {
@@ -232,7 +260,7 @@ mod pkcs8_oid {
 mod tests {
     use super::{KeyPair, Signer, SignerError};
     use std::os::unix::fs::PermissionsExt;
-    use waxseal_formats::crypto::KeyKind;
+    use waxseal_formats::crypto::{HashAlgorithm, KeyKind};
 
     #[test]
     fn every_kind_signs_verifies_and_survives_its_file() {
@@ -252,6 +280,24 @@ mod tests {
             assert_eq!(std::fs::metadata(&path).expect("file").permissions().mode() & 0o777, 0o600);
             assert!(!format!("{made:?}").contains("PRIVATE"));
         }
+    }
+
+    #[test]
+    fn a_digest_is_signed_like_its_message_and_only_with_the_hash_of_the_key() {
+        for kind in [KeyKind::EcdsaP256, KeyKind::EcdsaP384, KeyKind::EcdsaP521, KeyKind::Rsa { bits: 2048 }] {
+            let pair = KeyPair::generate(kind).expect("made");
+            for hash in HashAlgorithm::ALL {
+                let signature = pair.sign_digest(&hash.digest(b"message"));
+                if Some(hash) == pair.algorithm().hash() {
+                    let signature = signature.expect("signature");
+                    assert_eq!(pair.public_key().verify(pair.algorithm(), b"message", &signature), Ok(()), "{kind}");
+                } else {
+                    assert!(matches!(signature, Err(SignerError::Key(_))), "{kind} {}", hash.name());
+                }
+            }
+        }
+        let pair = KeyPair::generate(KeyKind::Ed25519).expect("made");
+        assert!(matches!(pair.sign_digest(&HashAlgorithm::Sha512.digest(b"message")), Err(SignerError::Key(_))));
     }
 
     #[test]

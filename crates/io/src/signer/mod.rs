@@ -4,7 +4,7 @@
 
 pub mod file;
 
-use formats::crypto::{PublicKey, SignatureAlgorithm};
+use formats::crypto::{Digest, PublicKey, SignatureAlgorithm};
 use waxseal_formats as formats;
 
 pub use file::KeyPair;
@@ -24,6 +24,12 @@ pub trait Signer: Send + Sync {
     /// # Errors
     /// [`SignerError`] if the key cannot be used.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError>;
+
+    /// Signs the message that has this digest, so that a large one need not be in memory.
+    ///
+    /// # Errors
+    /// [`SignerError`] if the key cannot be used, or not with this hash; Ed25519 needs the whole message.
+    fn sign_digest(&self, digest: &Digest) -> Result<Vec<u8>, SignerError>;
 }
 
 /// Why a signer cannot be opened or used.
