@@ -3,6 +3,7 @@
 pub mod blob;
 pub mod sign;
 pub mod trust;
+pub mod tuf;
 pub mod verify;
 
 /// The trusted root of the public-good Sigstore instance (see `data/README.md`).
