@@ -1,6 +1,7 @@
 //! Flags that several commands share, with cosign's names.
 
-use crate::cli::Failure;
+use crate::cli::{Failure, Output, trust};
+use crate::client::trust::{Freshness, Pinned, TrustStore};
 use crate::client::{PUBLIC_GOOD_TRUSTED_ROOT, verify};
 use clap::Args;
 use std::path::PathBuf;
@@ -8,6 +9,9 @@ use waxseal_formats::code::Code;
 use waxseal_formats::extension::FulcioOid;
 use waxseal_formats::pattern::Pattern;
 use waxseal_formats::trusted_root::TrustedRoot;
+use waxseal_formats::tuf::format_time;
+use waxseal_io::system;
+use waxseal_io::transport::Http;
 use waxseal_verify::bundle::Policy;
 use waxseal_verify::identity::IdentityPolicy;
 
@@ -98,6 +102,9 @@ pub struct TrustArgs {
     /// A trusted-root file.
     #[arg(long, value_name = "FILE")]
     pub trusted_root: Option<PathBuf>,
+    /// A pinned instance.
+    #[arg(long, value_name = "URL|NAME", conflicts_with = "trusted_root")]
+    pub instance: Option<String>,
 }
 
 impl TrustArgs {
@@ -110,8 +117,31 @@ impl TrustArgs {
         if let Some(path) = &self.trusted_root {
             return verify::read_trusted_root(path).map_err(failure);
         }
+        if let Some(instance) = &self.instance {
+            let pinned = TrustStore::of_user().and_then(|store| store.pinned(instance, system::now()));
+            let pinned = pinned.map_err(trust::failure)?;
+            if let Freshness::StaleSince(time) = pinned.freshness {
+                let since = format_time(time);
+                Output::Text.say(&format!(
+                    "warning: news of {} may be missing since {since}: waxseal trust refresh {}",
+                    pinned.url, pinned.name
+                ));
+            }
+            return Ok(pinned.trusted_root);
+        }
         TrustedRoot::from_json(PUBLIC_GOOD_TRUSTED_ROOT)
             .map_err(|error| Failure::new(Code::TRUSTED_ROOT_MALFORMED, error.to_string()))
+    }
+
+    /// The pinned instance of `--instance`, refreshed: for signing.
+    ///
+    /// # Errors
+    /// `trusted-root.*`, `network.unreachable`.
+    pub async fn fresh(&self) -> Result<Option<Pinned>, Failure> {
+        let Some(instance) = &self.instance else { return Ok(None) };
+        let store = TrustStore::of_user().map_err(trust::failure)?;
+        let transport = Http::new(store.plain_http(instance).map_err(trust::failure)?);
+        store.fresh(&transport, instance, system::now()).await.map(Some).map_err(trust::failure)
     }
 }
 

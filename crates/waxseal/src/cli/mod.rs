@@ -2,6 +2,8 @@
 
 pub mod failure;
 pub mod flags;
+pub mod initialize;
+pub mod trust;
 pub mod verify_blob;
 
 pub use failure::{Failure, Output};
@@ -31,6 +33,10 @@ enum OutputFormat {
 enum Command {
     /// Verify a file against its bundle.
     VerifyBlob(Box<verify_blob::VerifyBlobArgs>),
+    /// Pin instances, and forget them.
+    Trust(trust::TrustArgs),
+    /// Pin an instance, with the flags of `cosign initialize`.
+    Initialize(initialize::InitializeArgs),
     /// Print version and build.
     Version,
 }
@@ -76,6 +82,8 @@ pub fn main() -> ExitCode {
 async fn run(command: Command, output: Output) -> Result<(), Failure> {
     match command {
         Command::VerifyBlob(args) => verify_blob::run(*args, output).await,
+        Command::Trust(args) => trust::run(args, output).await,
+        Command::Initialize(args) => initialize::run(args, output).await,
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
             output.data(
