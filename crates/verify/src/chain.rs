@@ -213,7 +213,7 @@ mod tests {
     }
 
     fn judge(hierarchy: &Hierarchy, time: &str) -> Result<Certificate, Code> {
-        issuer_of(&hierarchy.leaf, &[], &[hierarchy.authority.clone()], Usage::CodeSigning, at(time))
+        issuer_of(&hierarchy.leaf, &[], std::slice::from_ref(&hierarchy.authority), Usage::CodeSigning, at(time))
             .map_err(|error| error.code())
     }
 

@@ -1,6 +1,9 @@
 //! Keys and authorities for tests, made on the spot.
 
 use super::{CaIssuer, SubordinateKind, root, subordinate};
+use crate::challenge::{ProvenKey, verify_public_key_proof};
+use crate::oidc::forge::Forge;
+use crate::rules::{Grant, IssuerType, Rules};
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
@@ -11,6 +14,7 @@ use aws_lc_rs::signature::{
 use formats::crypto::{KeyKind, PublicKey};
 use formats::x509::{Certificate, DistinguishedName};
 use jiff::Timestamp;
+use serde_json::{Value, json};
 use waxseal_formats as formats;
 use waxseal_testkit::clock::{EPOCH, at};
 
@@ -89,4 +93,23 @@ pub(crate) fn authority(key_kind: KeyKind, kind: SubordinateKind) -> (TestKey, V
 pub(crate) fn issuer(kind: KeyKind) -> (TestKey, CaIssuer) {
     let (key, chain) = authority(kind, SubordinateKind::FulcioIntermediate);
     (key, CaIssuer::new(chain).expect("an authority"))
+}
+
+const GITHUB: &str = "http://127.0.0.1:7480/idp/github";
+
+/// What rules that admit everyone make of these claims.
+pub(crate) fn grant(claims: Value) -> Grant {
+    let claims = Forge::es256().claims(claims);
+    let rules = format!("rules: [{{name: all, issuer: '{}', match: {{sub: '**'}}}}]", claims.issuer());
+    let github = (GITHUB.to_owned(), IssuerType::ci("github-workflow").expect("a provider"));
+    Rules::from_yaml(&rules, &[github]).expect("rules").decide(&claims).expect("admitted")
+}
+
+pub(crate) fn alice() -> Grant {
+    grant(json!({"email": "alice@corp.example", "email_verified": true}))
+}
+
+pub(crate) fn proven(grant: &Grant, key: &TestKey) -> ProvenKey {
+    let proof = key.sign(grant.challenge_names()[0].as_bytes());
+    verify_public_key_proof(grant, key.public.clone(), &proof).expect("proven")
 }

@@ -185,13 +185,13 @@ fn extensions(issuer: &CaIssuer, grant: &Grant, key: &PublicKey) -> Result<Vec<E
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::{Issuance, LEAF_LIFETIME, Precertificate};
-    use crate::ca::forge::{TestKey, issuer, now};
+    use crate::ca::forge::{TestKey, alice, grant, issuer, now, proven};
     use crate::ca::{CaError, CaIssuer};
-    use crate::challenge::{ProvenKey, verify_public_key_proof};
+    use crate::challenge::verify_public_key_proof;
     use crate::oidc::forge::Forge;
-    use crate::rules::{Grant, IssuerType, Rules};
+    use crate::rules::Rules;
     use base64::Engine;
     use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
     use const_oid::db::{rfc5280, rfc6962};
@@ -205,26 +205,7 @@ pub(crate) mod tests {
     use serde_json::{Value, json};
     use waxseal_formats as formats;
 
-    const GITHUB: &str = "http://127.0.0.1:7480/idp/github";
-
-    /// What rules that admit everyone make of these claims.
-    pub(crate) fn grant(claims: Value) -> Grant {
-        let claims = Forge::es256().claims(claims);
-        let rules = format!("rules: [{{name: all, issuer: '{}', match: {{sub: '**'}}}}]", claims.issuer());
-        let github = (GITHUB.to_owned(), IssuerType::ci("github-workflow").expect("a provider"));
-        Rules::from_yaml(&rules, &[github]).expect("rules").decide(&claims).expect("admitted")
-    }
-
-    pub(crate) fn alice() -> Grant {
-        grant(json!({"email": "alice@corp.example", "email_verified": true}))
-    }
-
-    pub(crate) fn proven(grant: &Grant, key: &TestKey) -> ProvenKey {
-        let proof = key.sign(grant.challenge_names()[0].as_bytes());
-        verify_public_key_proof(grant, key.public.clone(), &proof).expect("proven")
-    }
-
-    pub(crate) fn precertificate<'a>(ca: &TestKey, issuer: &'a CaIssuer, kind: KeyKind) -> Precertificate<'a> {
+    fn precertificate<'a>(ca: &TestKey, issuer: &'a CaIssuer, kind: KeyKind) -> Precertificate<'a> {
         let grant = alice();
         let key = proven(&grant, &TestKey::generate(kind));
         let issuance = Issuance::new(issuer, &grant, &key, now(), [0xff; 20]).expect("issuance");
