@@ -31,7 +31,7 @@ use waxseal_formats::signing_config::{SigningConfig, SigningConfigError};
 use waxseal_formats::trusted_root::{TrustedRoot, TrustedRootError};
 use waxseal_formats::tuf::{MAX_ROOT_LEN, format_time};
 use waxseal_io::file;
-use waxseal_io::transport::{PlainHttp, Request, Transport};
+use waxseal_io::transport::{PlainHttp, Request, Transport, TransportError};
 use waxseal_verify::tuf::TufError as VerifyError;
 
 /// Longest name of a pinned instance.
@@ -134,6 +134,9 @@ impl TrustError {
             Self::Unpinned { .. } => Some("waxseal trust list   shows the pinned instances".into()),
             Self::NameTaken { .. } => Some("choose another with --name".into()),
             Self::Expired { name, .. } => Some(format!("waxseal trust refresh {name}   asks for newer metadata")),
+            Self::Tuf(TufError::Transport(TransportError::PlainHttp { .. })) => {
+                Some("use https, or --allow-http if everybody on the way is trusted".into())
+            }
             Self::Damaged { .. } => Some("waxseal trust remove, then waxseal trust add, makes it anew".into()),
             _ => None,
         }
@@ -569,7 +572,7 @@ mod tests {
     use waxseal_formats::crypto::{KeyKind, sha256};
     use waxseal_formats::tuf::{Metadata, TopLevel};
     use waxseal_io::signer::{KeyPair, Signer};
-    use waxseal_io::transport::{Pending, PlainHttp, Request, Response, Transport, TransportError};
+    use waxseal_io::transport::{Http, Pending, PlainHttp, Request, Response, Transport, TransportError};
 
     const URL: &str = "http://127.0.0.1:7480";
 
@@ -789,6 +792,15 @@ mod tests {
         let error = store.pinned(URL, at(365)).expect_err("expired");
         assert_eq!(error.code(), Code::TRUSTED_ROOT_EXPIRED);
         assert_eq!(error.hint().as_deref(), Some("waxseal trust refresh 127.0.0.1-7480   asks for newer metadata"));
+    }
+
+    #[tokio::test]
+    async fn plain_http_to_another_machine_has_to_be_allowed() {
+        let (_directory, store) = store();
+        let new = NewInstance { url: "http://192.0.2.1".into(), ..pin(RootPin::Sha256([0; 32])) };
+        let error = store.add(&Http::new(PlainHttp::LoopbackOnly), new, at(0)).await.expect_err("refused");
+        assert_eq!(error.code(), Code::USAGE);
+        assert!(error.hint().expect("hint").contains("--allow-http"));
     }
 
     #[tokio::test]
