@@ -5,10 +5,11 @@
 
 use crate::rules::Grant;
 use crate::weak_rsa::{self, Weakness};
-use der::asn1::{BitStringRef, UintRef};
+use der::asn1::BitStringRef;
 use der::{Decode, Reader, SliceReader};
 use formats::code::Code;
 use formats::crypto::{KeyError, KeyKind, PublicKey, SignatureAlgorithm};
+use formats::jwt::JwkMaterial;
 use spki::AlgorithmIdentifierRef;
 use waxseal_formats as formats;
 
@@ -153,21 +154,11 @@ fn check_key(key: &PublicKey) -> Result<(), ChallengeError> {
     match key.kind() {
         KeyKind::EcdsaP256 | KeyKind::EcdsaP384 | KeyKind::EcdsaP521 | KeyKind::Ed25519 => Ok(()),
         KeyKind::Rsa { bits } if !RSA_BITS.contains(&bits) => Err(ChallengeError::RsaSize { bits }),
-        KeyKind::Rsa { .. } => {
-            let (modulus, exponent) = rsa_numbers(key.raw()).map_err(|_| KeyError::Malformed)?;
-            Ok(weak_rsa::check(modulus, exponent)?)
-        }
+        KeyKind::Rsa { .. } => match JwkMaterial::of(key)? {
+            JwkMaterial::Rsa { n, e } => Ok(weak_rsa::check(&n, &e)?),
+            JwkMaterial::Ec { .. } | JwkMaterial::Ed25519 { .. } => Err(KeyError::Malformed.into()),
+        },
     }
-}
-
-/// Modulus and exponent of a PKCS#1 RSAPublicKey (RFC 8017 §A.1.1).
-fn rsa_numbers(pkcs1: &[u8]) -> der::Result<(&[u8], &[u8])> {
-    let mut reader = SliceReader::new(pkcs1)?;
-    let (modulus, exponent) = reader.sequence(|inner: &mut SliceReader<'_>| {
-        Ok::<_, der::Error>((UintRef::decode(inner)?, UintRef::decode(inner)?))
-    })?;
-    reader.finish()?;
-    Ok((modulus.as_bytes(), exponent.as_bytes()))
 }
 
 #[cfg(test)]

@@ -8,8 +8,11 @@
 //! CVE-2025-66506). Nothing here judges a signature or a claim: that is done by the authority.
 
 use crate::code::Code;
+use crate::crypto::{KeyError, KeyKind, PublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use der::asn1::UintRef;
+use der::{Decode, Reader, SliceReader};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::fmt;
@@ -193,6 +196,35 @@ pub enum JwkMaterial {
         /// The public key.
         x: Vec<u8>,
     },
+}
+
+impl JwkMaterial {
+    /// The numbers of a public key.
+    ///
+    /// # Errors
+    /// [`KeyError::Malformed`] for RSA numbers that are not those of a PKCS#1 RSAPublicKey (RFC 8017 §A.1.1).
+    pub fn of(key: &PublicKey) -> Result<Self, KeyError> {
+        let ec = |curve: &str| {
+            // An uncompressed point: 4, x, y.
+            let numbers = key.raw().get(1..).unwrap_or_default();
+            let (x, y) = numbers.split_at_checked(numbers.len() / 2).unwrap_or_default();
+            Self::Ec { curve: curve.to_owned(), x: x.to_vec(), y: y.to_vec() }
+        };
+        Ok(match key.kind() {
+            KeyKind::Rsa { .. } => {
+                let mut reader = SliceReader::new(key.raw()).map_err(|_| KeyError::Malformed)?;
+                let numbers = reader.sequence(|inner: &mut SliceReader<'_>| {
+                    Ok::<_, der::Error>((UintRef::decode(inner)?, UintRef::decode(inner)?))
+                });
+                let (n, e) = numbers.map_err(|_| KeyError::Malformed)?;
+                Self::Rsa { n: n.as_bytes().to_vec(), e: e.as_bytes().to_vec() }
+            }
+            KeyKind::EcdsaP256 => ec("P-256"),
+            KeyKind::EcdsaP384 => ec("P-384"),
+            KeyKind::EcdsaP521 => ec("P-521"),
+            KeyKind::Ed25519 => Self::Ed25519 { x: key.raw().to_vec() },
+        })
+    }
 }
 
 /// The keys of an issuer that can verify signatures.
@@ -398,6 +430,7 @@ mod tests {
         signing_input,
     };
     use crate::code::Code;
+    use crate::crypto::PublicKey;
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use serde_json::{Map, Value, json};
@@ -507,6 +540,21 @@ mod tests {
         assert_eq!(set.candidates(Some("e1")).map(|key| &key.key_id).collect::<Vec<_>>(), [&Some("e1".to_owned())]);
         assert_eq!(set.candidates(Some("gone")).count(), 0);
         assert_eq!(JwkSet::from_json(set.to_json().to_string().as_bytes()), Ok(set));
+    }
+
+    #[test]
+    fn public_keys_give_their_numbers() {
+        let pem = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEPZmcO7irmYRcpyu92s9c0pkG8m3j\nmsUIDh/vBN4h6dBU6tzyC0jUzFqLPhqz1Q4o77kYhGZinhxhX06zw6FVEQ==\n-----END PUBLIC KEY-----\n";
+        let material = JwkMaterial::of(&PublicKey::from_pem(pem).expect("a key")).expect("numbers");
+        let key = Jwk { key_id: None, algorithm: None, material };
+        assert_eq!(
+            JwkSet::new(vec![key]).to_json()["keys"][0],
+            json!({
+                "kty": "EC", "use": "sig", "crv": "P-256",
+                "x": "PZmcO7irmYRcpyu92s9c0pkG8m3jmsUIDh_vBN4h6dA",
+                "y": "VOrc8gtI1Mxaiz4as9UOKO-5GIRmYp4cYV9Os8OhVRE",
+            })
+        );
     }
 
     #[test]

@@ -176,11 +176,14 @@ impl Rules {
         let issuers = types
             .into_iter()
             .map(|(url, kind)| {
+                // Those that are known are not asked for their keys.
+                if !known.iter().any(|(own, _)| *own == url) {
+                    check_url(&url)?;
+                }
                 let audiences: BTreeSet<&str> =
                     rules.iter().filter(|rule| rule.issuer == url).map(|rule| rule.audience.as_str()).collect();
                 let audiences = if audiences.is_empty() { BTreeSet::from([DEFAULT_AUDIENCE]) } else { audiences };
                 let audiences = audiences.into_iter().map(str::to_owned).collect();
-                check_url(&url)?;
                 Ok((url.clone(), AcceptedIssuer { issuer: Issuer::new(url, audiences), kind }))
             })
             .collect::<Result<_, RulesError>>()?;

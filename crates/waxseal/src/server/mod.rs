@@ -7,6 +7,7 @@ pub mod fulcio;
 pub mod gateway;
 pub mod idp;
 pub mod material;
+pub mod record;
 pub mod rekor_v2;
 pub mod telemetry;
 pub mod tsa;
