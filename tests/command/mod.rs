@@ -1,5 +1,7 @@
 //! The binary as users run it.
 
+mod conformance;
+mod sign_blob;
 mod verify_blob;
 
 use std::path::Path;

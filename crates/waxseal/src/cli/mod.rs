@@ -1,9 +1,11 @@
 //! The command line: one file per verb, wired together here.
 
+pub mod conformance;
 pub mod failure;
 pub mod flags;
 pub mod initialize;
 pub mod trust;
+pub mod sign_blob;
 pub mod verify_blob;
 
 pub use failure::{Failure, Output};
@@ -31,12 +33,17 @@ enum OutputFormat {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Sign a file.
+    SignBlob(Box<sign_blob::SignBlobArgs>),
     /// Verify a file against its bundle.
     VerifyBlob(Box<verify_blob::VerifyBlobArgs>),
     /// Pin instances, and forget them.
     Trust(trust::TrustArgs),
     /// Pin an instance, with the flags of `cosign initialize`.
     Initialize(initialize::InitializeArgs),
+    /// The client protocols of the conformance suites.
+    #[command(subcommand, hide = true)]
+    Conformance(conformance::ConformanceCommand),
     /// Print version and build.
     Version,
 }
@@ -81,6 +88,8 @@ pub fn main() -> ExitCode {
 
 async fn run(command: Command, output: Output) -> Result<(), Failure> {
     match command {
+        Command::SignBlob(args) => sign_blob::run(*args, output).await,
+        Command::Conformance(command) => conformance::run(command, output).await,
         Command::VerifyBlob(args) => verify_blob::run(*args, output).await,
         Command::Trust(args) => trust::run(args, output).await,
         Command::Initialize(args) => initialize::run(args, output).await,

@@ -20,10 +20,10 @@ pub struct VerifyBlobArgs {
     #[command(flatten)]
     trust: TrustArgs,
     /// Accepted for cosign's sake: verification never asks a log or any other service.
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", hide = true)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
     offline: Option<bool>,
     /// Accepted for cosign's sake: timestamps in the bundle are always verified.
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", hide = true)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
     use_signed_timestamps: Option<bool>,
     /// The file, or its digest as `sha256:<hex>`.
     #[arg(value_name = "FILE|DIGEST")]

@@ -1,0 +1,204 @@
+//! `waxseal sign-blob`: a file becomes a file and its bundle.
+
+use crate::cli::flags::TrustArgs;
+use crate::cli::verify_blob::summary;
+use crate::cli::{Failure, Output};
+use crate::client::blob::BundleFile;
+use crate::client::sign::{Ceremony, Services, SignError, SignWith, Signed, SigningAlgorithm, ToSign};
+use crate::client::verify;
+use clap::Args;
+use serde_json::json;
+use std::path::PathBuf;
+use url::Url;
+use waxseal_formats::signing_config::{MAX_CONFIG_LEN, SigningConfig};
+use waxseal_formats::trusted_root::TrustedRoot;
+use waxseal_io::signer::KeyPair;
+use waxseal_io::system;
+use waxseal_io::token::{AUDIENCE, identity_token, process_environment};
+use waxseal_io::transport::{Http, PlainHttp};
+
+/// Sign a file with an identity (or a key): the signature, its certificate, timestamp and log entry go into one bundle.
+/// Only the file's digest leaves this machine.
+#[derive(Debug, Args)]
+pub struct SignBlobArgs {
+    /// Where the bundle is written, with mode 0600; an existing file is replaced.
+    #[arg(long, value_name = "FILE")]
+    bundle: PathBuf,
+    #[command(flatten)]
+    services: ServiceArgs,
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// An identity token, or a file that holds one; else SIGSTORE_ID_TOKEN or the CI job's own is used.
+    #[arg(long, value_name = "TOKEN|FILE", conflicts_with = "key")]
+    identity_token: Option<String>,
+    /// A private key (PKCS#8 PEM) to sign with instead of an identity.
+    #[arg(long, value_name = "FILE", conflicts_with = "signing_algorithm")]
+    key: Option<PathBuf>,
+    /// The kind of key to make for this signature.
+    #[arg(long, value_name = "NAME", value_parser = algorithm, default_value = "ecdsa-sha2-256-nistp256", help = algorithm_help())]
+    signing_algorithm: SigningAlgorithm,
+    /// Accepted for cosign's sake: there is nothing to confirm.
+    #[arg(long, short = 'y', num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    yes: Option<bool>,
+    /// Do not look for a token in the environment.
+    #[arg(long, hide = true)]
+    oidc_disable_ambient_providers: bool,
+    /// Accepted for cosign's sake: only this format is written.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, hide = true)]
+    new_bundle_format: Option<bool>,
+    /// Accepted for cosign's sake: a signature is always logged.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, hide = true)]
+    tlog_upload: Option<bool>,
+    /// The file.
+    #[arg(value_name = "FILE")]
+    artifact: PathBuf,
+}
+
+/// Which services sign.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServiceArgs {
+    /// A signing config that names the services.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["fulcio_url", "rekor_url", "timestamp_server_url"])]
+    pub signing_config: Option<PathBuf>,
+    /// The certificate authority, instead of a signing config.
+    #[arg(long, value_name = "URL")]
+    pub fulcio_url: Option<Url>,
+    /// The Rekor v2 log, instead of a signing config.
+    #[arg(long, value_name = "URL")]
+    pub rekor_url: Option<Url>,
+    /// The timestamp authority (the whole URL that requests go to), instead of a signing config.
+    #[arg(long, value_name = "URL")]
+    pub timestamp_server_url: Option<Url>,
+    /// Accepted for cosign's sake: a signing config is used if there is one.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, hide = true)]
+    pub use_signing_config: Option<bool>,
+    /// Speak plain http to other machines too.
+    #[arg(long)]
+    pub allow_http: bool,
+}
+
+/// Whether a certificate is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To sign with an identity.
+    Identity,
+    /// To sign with a managed key.
+    Key,
+}
+
+impl ServiceArgs {
+    /// The services that the flags name. None are assumed: signing at the public instance publishes the identity, so it
+    /// has to be asked for.
+    ///
+    /// # Errors
+    /// `usage` if some are missing; `input.*` for the signing config.
+    pub fn services(&self, purpose: Purpose) -> Result<Services, Failure> {
+        if let Some(path) = &self.signing_config {
+            let document = verify::read_bounded(path, MAX_CONFIG_LEN)
+                .map_err(|error| Failure::new(error.code(), error.to_string()))?;
+            let config = SigningConfig::from_json(&document)
+                .map_err(|error| Failure::new(error.code(), format!("{}: {error}", path.display())))?;
+            let services = match purpose {
+                Purpose::Identity => Services::for_identity(&config, system::now()),
+                Purpose::Key => Services::for_key(&config, system::now()),
+            };
+            return services.map_err(|error| failure(&error));
+        }
+        let missing = match (purpose, &self.fulcio_url, &self.rekor_url, &self.timestamp_server_url) {
+            (_, None, None, None) => {
+                return Err(Failure::usage("which instance signs is not said")
+                    .hint("pass --signing-config FILE, or --fulcio-url, --rekor-url and --timestamp-server-url"));
+            }
+            (Purpose::Identity, None, ..) => "--fulcio-url",
+            (_, _, None, _) => "--rekor-url",
+            (Purpose::Identity, _, _, None) => "--timestamp-server-url",
+            _ => {
+                return Ok(Services {
+                    fulcio: self.fulcio_url.clone(),
+                    timestamp_authorities: self.timestamp_server_url.iter().cloned().collect(),
+                    logs: self.rekor_url.iter().cloned().collect(),
+                });
+            }
+        };
+        Err(Failure::usage(format!("{missing} is missing: signing needs every service, or a --signing-config")))
+    }
+
+    /// The network, with plain http as far as it is allowed.
+    #[must_use]
+    pub fn http(&self) -> Http {
+        Http::new(if self.allow_http { PlainHttp::Allowed } else { PlainHttp::LoopbackOnly })
+    }
+}
+
+/// A signing failure with what to do about it.
+pub fn failure(error: &SignError) -> Failure {
+    let failure = Failure::new(error.code(), error.to_string());
+    match error {
+        SignError::OwnOutput(_) => failure.hint(
+            "nothing was written; is --trusted-root the one of the instance that signed? the entry stays in its log",
+        ),
+        SignError::TokenExpired { .. } => failure.hint("get a new identity token"),
+        _ => failure,
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Why nothing was signed.
+pub async fn run(args: SignBlobArgs, output: Output) -> Result<(), Failure> {
+    if args.new_bundle_format == Some(false) || args.tlog_upload == Some(false) {
+        return Err(Failure::usage(
+            "signatures are always logged and written as a bundle: nothing else can be verified",
+        ));
+    }
+    let purpose = if args.key.is_some() { Purpose::Key } else { Purpose::Identity };
+    let services = args.services.services(purpose)?;
+    let root = trusted_root(&args.trust, &services)?;
+    let transport = args.services.http();
+    let file = BundleFile::open(&args.bundle).map_err(|error| Failure::file(&args.bundle, &error))?;
+    let ceremony = Ceremony { transport: &transport, services: &services, root: &root };
+    let what = ToSign::Blob(args.artifact);
+    let signed = if let Some(path) = &args.key {
+        let key = KeyPair::load(path).map_err(|error| failure(&error.into()))?;
+        ceremony.sign(SignWith::Key(&key), &what).await
+    } else {
+        let none = |_: &str| None;
+        let variables: waxseal_io::token::Variables<'_> =
+            if args.oidc_disable_ambient_providers { &none } else { &process_environment };
+        let token = identity_token(args.identity_token.as_deref(), variables, &transport, AUDIENCE)
+            .await
+            .map_err(|error| Failure::new(error.code(), error.to_string()))?;
+        ceremony.sign(SignWith::Identity { token: &token, algorithm: args.signing_algorithm }, &what).await
+    };
+    let Signed { bundle, evidence } = signed.map_err(|error| failure(&error))?;
+    file.write(&bundle.to_json()).map_err(|error| Failure::file(&args.bundle, &error))?;
+    output.say(&format!("Wrote {}", args.bundle.display()));
+    if output == Output::Text {
+        for line in summary(&evidence) {
+            output.say(&line);
+        }
+    }
+    output.data("", &json!({"bundle": args.bundle, "evidence": evidence}))
+}
+
+/// What the new signature is verified against. The public instance's root is of no use for another one.
+fn trusted_root(trust: &TrustArgs, services: &Services) -> Result<TrustedRoot, Failure> {
+    let root = trust.trusted_root()?;
+    let host = |url: &str| Url::parse(url).ok().and_then(|url| url.host_str().map(ToOwned::to_owned));
+    let known = |log: &Url| root.tlogs.iter().any(|tlog| host(&tlog.base_url).as_deref() == log.host_str());
+    if trust.trusted_root.is_none() && !services.logs.iter().all(known) {
+        return Err(Failure::usage("--trusted-root is missing: new signatures are verified before they are written")
+            .hint("pass the trusted root of the instance that signs"));
+    }
+    Ok(root)
+}
+
+fn algorithm(name: &str) -> Result<SigningAlgorithm, String> {
+    SigningAlgorithm::from_name(name).ok_or_else(algorithm_help)
+}
+
+fn algorithm_help() -> String {
+    let names: Vec<_> = SigningAlgorithm::NAMES.iter().map(|(_, name)| *name).collect();
+    format!("the kind of key to make for this signature: {}", names.join(", "))
+}
