@@ -4,8 +4,8 @@ pub mod conformance;
 pub mod failure;
 pub mod flags;
 pub mod initialize;
-pub mod trust;
 pub mod sign_blob;
+pub mod trust;
 pub mod verify_blob;
 
 pub use failure::{Failure, Output};
