@@ -85,7 +85,7 @@ pub enum TokenError {
 }
 
 impl TokenError {
-    /// `usage`, `input.unreadable`, `token.malformed` or `network.unreachable`.
+    /// `usage`, `input.unreadable`, `token.malformed`, `network.refused` or a code of [`TransportError`].
     #[must_use]
     pub const fn code(&self) -> Code {
         match self {
@@ -93,7 +93,7 @@ impl TokenError {
             Self::File { .. } => Code::INPUT_UNREADABLE,
             Self::Malformed { .. } => Code::TOKEN_MALFORMED,
             Self::Transport { source, .. } => source.code(),
-            Self::Refused { .. } => Code::NETWORK_UNREACHABLE,
+            Self::Refused { .. } => Code::NETWORK_REFUSED,
         }
     }
 }
@@ -235,7 +235,7 @@ mod tests {
             let replay = Replay::new();
             replay.answer("GET", ACTIONS_URL, status, body);
             let error = find(None, &ACTIONS, &replay).await.expect_err("refused");
-            assert_eq!(error.code(), Code::NETWORK_UNREACHABLE, "{body}");
+            assert_eq!(error.code(), Code::NETWORK_REFUSED, "{body}");
             assert!(!error.to_string().contains("request-token"));
         }
         let error = find(None, &ACTIONS, &Replay::new()).await.expect_err("down");

@@ -1,10 +1,12 @@
 //! The command line: one file per verb, wired together here.
 
+pub mod client_setup;
 pub mod conformance;
 pub mod failure;
 pub mod flags;
 pub mod initialize;
 pub mod sign_blob;
+pub mod token;
 pub mod trust;
 pub mod verify_blob;
 
@@ -37,6 +39,10 @@ enum Command {
     SignBlob(Box<sign_blob::SignBlobArgs>),
     /// Verify a file against its bundle.
     VerifyBlob(Box<verify_blob::VerifyBlobArgs>),
+    /// Print an identity token from the demo provider of a running `up`.
+    Token(token::TokenArgs),
+    /// Print the commands that make another client use an instance.
+    ClientSetup(client_setup::ClientSetupArgs),
     /// Pin instances, and forget them.
     Trust(trust::TrustArgs),
     /// Pin an instance, with the flags of `cosign initialize`.
@@ -91,6 +97,8 @@ async fn run(command: Command, output: Output) -> Result<(), Failure> {
         Command::SignBlob(args) => sign_blob::run(*args, output).await,
         Command::Conformance(command) => conformance::run(command, output).await,
         Command::VerifyBlob(args) => verify_blob::run(*args, output).await,
+        Command::Token(args) => token::run(args, output).await,
+        Command::ClientSetup(args) => client_setup::run(args, output).await,
         Command::Trust(args) => trust::run(args, output).await,
         Command::Initialize(args) => initialize::run(args, output).await,
         Command::Version => {

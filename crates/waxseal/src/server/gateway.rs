@@ -87,6 +87,10 @@ impl IntoResponse for Refusal {
         };
         let body = json!({"code": self.status.grpc(), "message": message, "details": []});
         let mut response = (self.status.http(), Json(body)).into_response();
+        // For the log line of the request.
+        if let Some(code) = self.code {
+            response.extensions_mut().insert(code);
+        }
         if matches!(self.status, Status::Exhausted | Status::Unavailable) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

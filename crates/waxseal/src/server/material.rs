@@ -6,7 +6,8 @@
 //! <data-dir>/certificates/<name>.pem       one certificate each
 //! ```
 //!
-//! `instance.json` is written last: a directory that has it is whole, and nothing in it is ever made anew.
+//! `instance.json` is written last, when the logs are there as well: a directory that has it is whole, and nothing in it is ever
+//! made anew.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,8 @@ pub struct Material {
     pub ct_signer: Arc<KeyPair>,
     /// The key of the Rekor v2 log (Ed25519).
     pub rekor_signer: Arc<KeyPair>,
+    manifest: PathBuf,
+    whole: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -122,10 +125,9 @@ impl Material {
     /// Reads the material of a data directory, or makes it for `host` if the directory has none.
     ///
     /// # Errors
-    /// [`MaterialError`]; an existing directory is not changed then.
+    /// [`MaterialError`]; a directory that was whole is not changed then.
     pub fn open(data_dir: &Path, host: &str, now: Timestamp) -> Result<Self, MaterialError> {
-        let manifest_path = data_dir.join(MANIFEST);
-        if let Some(manifest) = read_manifest(&manifest_path)? {
+        if let Some(manifest) = read_manifest(&data_dir.join(MANIFEST))? {
             if manifest.host != host {
                 return Err(MaterialError::Host { made_for: manifest.host, asked: host.to_owned() });
             }
@@ -137,20 +139,26 @@ impl Material {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
             made.map_err(|source| MaterialError::File { path, source })?;
         }
-        let material = Self::assemble(&Folder { data_dir, whole: false, created }, host)?;
-        let manifest = Manifest { format: FORMAT, created, host: host.to_owned() };
-        let text = serde_json::to_vec_pretty(&manifest)
-            .map_err(|error| MaterialError::Damaged { path: manifest_path.clone(), problem: error.to_string() })?;
-        file::replace(&manifest_path, &text).map_err(|source| MaterialError::File { path: manifest_path, source })?;
-        Ok(material)
+        Self::assemble(&Folder { data_dir, whole: false, created }, host)
     }
 
-    /// Whether the data directory holds an instance already.
+    /// Whether the directory was whole when it was opened. If not, [`Material::complete`] is missing.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// Declares the directory whole.
     ///
     /// # Errors
-    /// [`MaterialError`] if that cannot be told.
-    pub fn exists(data_dir: &Path) -> Result<bool, MaterialError> {
-        Ok(read_manifest(&data_dir.join(MANIFEST))?.is_some())
+    /// [`MaterialError::File`].
+    pub fn complete(&mut self) -> Result<(), MaterialError> {
+        let manifest = Manifest { format: FORMAT, created: self.created, host: self.host.clone() };
+        let failed = |source| MaterialError::File { path: self.manifest.clone(), source };
+        let text = serde_json::to_vec_pretty(&manifest).map_err(|error| failed(error.into()))?;
+        file::replace(&self.manifest, &text).map_err(failed)?;
+        self.whole = true;
+        Ok(())
     }
 
     fn assemble(folder: &Folder<'_>, host: &str) -> Result<Self, MaterialError> {
@@ -187,6 +195,8 @@ impl Material {
             tsa_signer: Arc::new(tsa_signer),
             ct_signer: Arc::new(folder.key("ct", KeyKind::EcdsaP256)?),
             rekor_signer: Arc::new(folder.key("rekor", KeyKind::Ed25519)?),
+            manifest: folder.data_dir.join(MANIFEST),
+            whole: folder.whole,
         })
     }
 }
@@ -282,7 +292,11 @@ mod tests {
     use waxseal_io::signer::Signer;
 
     fn open(data_dir: &Path, host: &str) -> Result<Material, MaterialError> {
-        Material::open(data_dir, host, "2026-11-24T15:00:00.5Z".parse().expect("a time"))
+        let mut material = Material::open(data_dir, host, "2026-11-24T15:00:00.5Z".parse().expect("a time"))?;
+        if !material.is_whole() {
+            material.complete()?;
+        }
+        Ok(material)
     }
 
     fn refused(data_dir: &Path, host: &str) -> Code {
@@ -292,10 +306,9 @@ mod tests {
     #[test]
     fn an_instance_stays_itself() {
         let directory = tempfile::tempdir().expect("directory");
-        assert!(!Material::exists(directory.path()).expect("told"));
         let made = open(directory.path(), "host").expect("made");
-        assert!(Material::exists(directory.path()).expect("told"));
         let read = Material::open(directory.path(), "host", Timestamp::MAX).expect("read");
+        assert!(read.is_whole());
         assert_eq!(made.created.to_string(), "2026-11-24T15:00:00Z");
         assert_eq!(made.created, read.created);
         assert_eq!(made.ca.chain(), read.ca.chain());
