@@ -5,12 +5,14 @@
 
 mod measure;
 mod primitives;
+mod rows;
 
 use std::{path::Path, process::Command};
 
 use anyhow::ensure;
 use serde_json::json;
 
+use crate::interop;
 use measure::Micros;
 use primitives::{Primitive, Primitives};
 
@@ -60,7 +62,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     }
     let folder = tempfile::Builder::new().prefix("waxseal-bench-").tempdir_in(durable_folder(root))?;
     let primitives = Primitives::measure(folder.path())?;
-    let rows: Vec<Row> = Vec::new();
+    let rows = interop::with_instance(root, folder.path(), rows::measure)?;
     match arguments.output {
         Output::Table => println!("{}", table(&primitives, &rows)),
         Output::Json => println!("{}", as_json(&primitives, &rows)),

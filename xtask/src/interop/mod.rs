@@ -24,7 +24,8 @@ use std::{
 use anyhow::{Context, bail};
 use serde_json::json;
 
-use command::{Outcome, Site, Variables};
+pub(crate) use command::Variables;
+use command::{Outcome, Site};
 use edit::Change;
 use http::Http;
 use instance::Instance;
@@ -78,6 +79,26 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
         eprintln!("\n{report}");
     }
     bail!("{} wrong", wrong.len())
+}
+
+/// Does `work` at a fresh instance in `folder`: its variables name the trust material, an artifact, and a token with
+/// its identity and issuer.
+pub(crate) fn with_instance<T>(
+    root: &Path,
+    folder: &Path,
+    work: impl FnOnce(&Variables) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let mut parts = Parts::default();
+    parts.insert(Program::Waxseal, build(root)?);
+    let site = Site::new(folder.to_owned(), parts)?;
+    let http = Http::new()?;
+    let instance = Instance::start(&site, &http)?;
+    let who = Who::Person;
+    let variables = artifacts(site.folder(), instance.trust_material(&site, &http)?)?
+        .with("identity", who.identity())
+        .with("issuer", format!("{}{}", instance.origin, who.issuer_path()));
+    let token = site.run(Program::Waxseal, who.token(), &variables)?.demand()?;
+    work(&variables.with("token", token.stdout.trim()))
 }
 
 fn parts_folder(arguments: &Arguments) -> anyhow::Result<PathBuf> {
