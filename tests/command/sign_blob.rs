@@ -42,8 +42,17 @@ fn no_instance_is_assumed() {
     let folder = folder();
     let output = folder.sign(&["--identity-token", TOKEN]);
     assert_refused(&output, 2, "usage");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("hint: pass --signing-config"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("hint: pass --instance"));
     assert_refused(&folder.sign(&["--fulcio-url", "http://127.0.0.1:1", "--identity-token", TOKEN]), 2, "usage");
+}
+
+#[test]
+fn an_instance_that_is_not_pinned_is_not_trusted_on_first_use() {
+    let folder = folder();
+    let output = folder.sign(&["--instance", "http://127.0.0.1:1", "--identity-token", TOKEN]);
+    assert_refused(&output, 1, "trusted-root.unpinned");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("waxseal trust add http://127.0.0.1:1"));
+    assert!(folder.others().is_empty());
 }
 
 #[test]
@@ -53,6 +62,8 @@ fn flags_that_contradict_each_other_are_wrong_usage() {
         &["--key", "k", "--identity-token", "t"] as &[&str],
         &["--key", "k", "--signing-algorithm", "ed25519"],
         &["--signing-config", "c", "--rekor-url", "http://127.0.0.1:1"],
+        &["--signing-config", "c", "--instance", "corp"],
+        &["--fulcio-url", "http://127.0.0.1:1", "--instance", "corp"],
         &["--signing-algorithm", "md5"],
         &["--rekor-url", "not a URL"],
         &["--tlog-upload=false", "--signing-config", "c"],

@@ -5,6 +5,8 @@ pub mod challenge;
 pub mod lint;
 pub mod oidc;
 pub mod provider;
+#[cfg(test)]
+mod recorded;
 pub mod rules;
 pub mod trusted_root;
 pub mod tsa;

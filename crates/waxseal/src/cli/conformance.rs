@@ -2,7 +2,7 @@
 //! (<https://github.com/sigstore/sigstore-conformance>, `docs/cli_protocol.md`).
 
 use crate::cli::flags::{SignerArgs, TrustArgs};
-use crate::cli::sign_blob::{Purpose, ServiceArgs, failure};
+use crate::cli::sign_blob::{Purpose, ServiceArgs, Setup, failure};
 use crate::cli::{Failure, Output};
 use crate::client::blob::BundleFile;
 use crate::client::sign::{Ceremony, SignWith, SigningAlgorithm, ToSign};
@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use waxseal_formats::statement::MAX_STATEMENT_LEN;
 use waxseal_io::system;
-use waxseal_io::token::{AUDIENCE, identity_token};
+use waxseal_io::token::identity_token;
 
 /// A command of the suite's protocol.
 #[derive(Debug, Subcommand)]
@@ -79,9 +79,7 @@ pub async fn run(command: ConformanceCommand, output: Output) -> Result<(), Fail
 
 async fn sign_bundle(args: SignBundleArgs, output: Output) -> Result<(), Failure> {
     let services = ServiceArgs { signing_config: args.signing_config, ..ServiceArgs::default() };
-    let root = args.trust.trusted_root()?;
-    let transport = services.http();
-    let services = services.services(Purpose::Identity)?;
+    let Setup { services, root, audience, transport } = services.setup(&args.trust, Purpose::Identity).await?;
     let what = if args.in_toto {
         let statement = verify::read_bounded(&args.artifact, MAX_STATEMENT_LEN)
             .map_err(|error| Failure::new(error.code(), error.to_string()))?;
@@ -90,7 +88,7 @@ async fn sign_bundle(args: SignBundleArgs, output: Output) -> Result<(), Failure
         ToSign::Blob(args.artifact)
     };
     let file = BundleFile::open(&args.bundle).map_err(|error| Failure::file(&args.bundle, &error))?;
-    let token = identity_token(Some(&args.identity_token), &|_| None, &transport, AUDIENCE)
+    let token = identity_token(Some(&args.identity_token), &|_| None, &transport, &audience)
         .await
         .map_err(|error| Failure::new(error.code(), error.to_string()))?;
     let ceremony = Ceremony { transport: &transport, services: &services, root: &root };

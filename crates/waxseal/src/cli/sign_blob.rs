@@ -10,6 +10,7 @@ use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
 use url::Url;
+use waxseal_formats::code::Code;
 use waxseal_formats::signing_config::{MAX_CONFIG_LEN, SigningConfig};
 use waxseal_formats::trusted_root::TrustedRoot;
 use waxseal_io::signer::KeyPair;
@@ -58,16 +59,16 @@ pub struct SignBlobArgs {
 #[derive(Debug, Clone, Default, Args)]
 pub struct ServiceArgs {
     /// A signing config that names the services.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["fulcio_url", "rekor_url", "timestamp_server_url"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["fulcio_url", "rekor_url", "timestamp_server_url", "instance"])]
     pub signing_config: Option<PathBuf>,
     /// The certificate authority, instead of a signing config.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", conflicts_with = "instance")]
     pub fulcio_url: Option<Url>,
     /// The Rekor v2 log, instead of a signing config.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", conflicts_with = "instance")]
     pub rekor_url: Option<Url>,
     /// The timestamp authority (the whole URL that requests go to), instead of a signing config.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", conflicts_with = "instance")]
     pub timestamp_server_url: Option<Url>,
     /// Accepted for cosign's sake: a signing config is used if there is one.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, hide = true)]
@@ -86,28 +87,55 @@ pub enum Purpose {
     Key,
 }
 
+/// Where a signature is made: an instance, or services and trust material given one by one.
+pub struct Setup {
+    /// The services.
+    pub services: Services,
+    /// What the new signature is verified against.
+    pub root: TrustedRoot,
+    /// The audience that identity tokens must have.
+    pub audience: String,
+    /// How the services are reached.
+    pub transport: Http,
+}
+
 impl ServiceArgs {
-    /// The services that the flags name. None are assumed: signing at the public instance publishes the identity, so it
-    /// has to be asked for.
+    /// What the flags say. No instance is assumed: signing at the public one publishes the identity, so it has to be
+    /// asked for. A pinned one is refreshed.
     ///
     /// # Errors
-    /// `usage` if some are missing; `input.*` for the signing config.
-    pub fn services(&self, purpose: Purpose) -> Result<Services, Failure> {
+    /// `usage` if something is missing; `input.*` and `trusted-root.*` for the files and the pinned instance.
+    pub async fn setup(&self, trust: &TrustArgs, purpose: Purpose) -> Result<Setup, Failure> {
+        let allowed = if self.allow_http { PlainHttp::Allowed } else { PlainHttp::LoopbackOnly };
+        if let Some(pinned) = trust.fresh().await? {
+            let config = pinned.signing_config.ok_or_else(|| {
+                Failure::new(Code::INPUT_MALFORMED, format!("{} publishes no signing config", pinned.url))
+            })?;
+            return Ok(Setup {
+                services: purpose.services(&config)?,
+                root: pinned.trusted_root,
+                audience: pinned.client.map_or_else(|| AUDIENCE.to_owned(), |client| client.audience),
+                transport: Http::new(if self.allow_http { allowed } else { pinned.plain_http }),
+            });
+        }
+        let services = self.services(purpose)?;
+        let root = trusted_root(trust, &services)?;
+        Ok(Setup { services, root, audience: AUDIENCE.to_owned(), transport: Http::new(allowed) })
+    }
+
+    fn services(&self, purpose: Purpose) -> Result<Services, Failure> {
         if let Some(path) = &self.signing_config {
             let document = verify::read_bounded(path, MAX_CONFIG_LEN)
                 .map_err(|error| Failure::new(error.code(), error.to_string()))?;
             let config = SigningConfig::from_json(&document)
                 .map_err(|error| Failure::new(error.code(), format!("{}: {error}", path.display())))?;
-            let services = match purpose {
-                Purpose::Identity => Services::for_identity(&config, system::now()),
-                Purpose::Key => Services::for_key(&config, system::now()),
-            };
-            return services.map_err(|error| failure(&error));
+            return purpose.services(&config);
         }
         let missing = match (purpose, &self.fulcio_url, &self.rekor_url, &self.timestamp_server_url) {
             (_, None, None, None) => {
-                return Err(Failure::usage("which instance signs is not said")
-                    .hint("pass --signing-config FILE, or --fulcio-url, --rekor-url and --timestamp-server-url"));
+                return Err(Failure::usage("which instance signs is not said").hint(
+                    "pass --instance URL of a pinned instance, or --signing-config FILE and --trusted-root FILE",
+                ));
             }
             (Purpose::Identity, None, ..) => "--fulcio-url",
             (_, _, None, _) => "--rekor-url",
@@ -122,11 +150,15 @@ impl ServiceArgs {
         };
         Err(Failure::usage(format!("{missing} is missing: signing needs every service, or a --signing-config")))
     }
+}
 
-    /// The network, with plain http as far as it is allowed.
-    #[must_use]
-    pub fn http(&self) -> Http {
-        Http::new(if self.allow_http { PlainHttp::Allowed } else { PlainHttp::LoopbackOnly })
+impl Purpose {
+    fn services(self, config: &SigningConfig) -> Result<Services, Failure> {
+        match self {
+            Self::Identity => Services::for_identity(config, system::now()),
+            Self::Key => Services::for_key(config, system::now()),
+        }
+        .map_err(|error| failure(&error))
     }
 }
 
@@ -153,9 +185,7 @@ pub async fn run(args: SignBlobArgs, output: Output) -> Result<(), Failure> {
         ));
     }
     let purpose = if args.key.is_some() { Purpose::Key } else { Purpose::Identity };
-    let services = args.services.services(purpose)?;
-    let root = trusted_root(&args.trust, &services)?;
-    let transport = args.services.http();
+    let Setup { services, root, audience, transport } = args.services.setup(&args.trust, purpose).await?;
     let file = BundleFile::open(&args.bundle).map_err(|error| Failure::file(&args.bundle, &error))?;
     let ceremony = Ceremony { transport: &transport, services: &services, root: &root };
     let what = ToSign::Blob(args.artifact);
@@ -166,7 +196,7 @@ pub async fn run(args: SignBlobArgs, output: Output) -> Result<(), Failure> {
         let none = |_: &str| None;
         let variables: waxseal_io::token::Variables<'_> =
             if args.oidc_disable_ambient_providers { &none } else { &process_environment };
-        let token = identity_token(args.identity_token.as_deref(), variables, &transport, AUDIENCE)
+        let token = identity_token(args.identity_token.as_deref(), variables, &transport, &audience)
             .await
             .map_err(|error| Failure::new(error.code(), error.to_string()))?;
         ceremony.sign(SignWith::Identity { token: &token, algorithm: args.signing_algorithm }, &what).await
