@@ -121,12 +121,14 @@ codes! {
     TOKEN_CLAIM = "token.claim": "the identity token lacks a claim or has an unacceptable one";
     RULE_DENIED = "rule.denied": "no signing rule admits this identity";
     CHALLENGE_FAILED = "challenge.failed": "the proof of possession does not verify";
+    KEY_UNAVAILABLE = "key.unavailable": "the signing key cannot be used at the moment";
     KEY_UNSUPPORTED = "key.unsupported": "the key is of an unsupported kind, size or encoding";
     POLICY_DENIED = "policy.denied": "the policy refuses";
     POLICY_MALFORMED = "policy.malformed": "the policy cannot be read";
     POLICY_MISSING = "policy.missing": "no policy was given";
     ARTIFACT_UNSIGNED = "artifact.unsigned": "the artifact carries no signature";
     ARTIFACT_NOT_FOUND = "artifact.not-found": "the artifact does not exist";
+    NETWORK_LISTEN = "network.listen": "the address cannot be listened on";
     NETWORK_UNREACHABLE = "network.unreachable": "a needed service cannot be reached";
     NETWORK_REFUSED = "network.refused": "a needed service refuses the request";
     REGISTRY_UNAUTHORIZED = "registry.unauthorized": "the registry refuses access";

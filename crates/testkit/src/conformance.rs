@@ -89,7 +89,7 @@ mod tests {
         let cases = vectors.conformance();
         assert_eq!(cases.len(), 70);
         assert_eq!(cases.iter().filter(|case| case.positive).count(), 21);
-        assert_eq!(cases.iter().filter(|case| case.trusted_root.is_none()).count(), 31);
+        assert_eq!(cases.iter().filter(|case| case.trusted_root.is_none()).count(), 32);
         assert!(cases.iter().any(|case| case.key.is_some()));
         assert!(cases.iter().all(|case| !case.bundle.is_empty()));
     }

@@ -2,12 +2,14 @@
 
 pub mod client_setup;
 pub mod conformance;
+pub mod demo;
 pub mod failure;
 pub mod flags;
 pub mod initialize;
 pub mod sign_blob;
 pub mod token;
 pub mod trust;
+pub mod up;
 pub mod verify_blob;
 
 pub use failure::{Failure, Output};
@@ -35,6 +37,10 @@ enum OutputFormat {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the main job end to end in a temporary directory: sign, verify, and see what is refused.
+    Demo(demo::DemoArgs),
+    /// Run a signing instance for development on this machine, with a demo identity provider.
+    Up(up::UpArgs),
     /// Sign a file.
     SignBlob(Box<sign_blob::SignBlobArgs>),
     /// Verify a file against its bundle.
@@ -94,6 +100,8 @@ pub fn main() -> ExitCode {
 
 async fn run(command: Command, output: Output) -> Result<(), Failure> {
     match command {
+        Command::Demo(args) => demo::run(args, output).await,
+        Command::Up(args) => up::run(args, output).await,
         Command::SignBlob(args) => sign_blob::run(*args, output).await,
         Command::Conformance(command) => conformance::run(command, output).await,
         Command::VerifyBlob(args) => verify_blob::run(*args, output).await,

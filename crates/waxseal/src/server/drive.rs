@@ -1,1 +1,526 @@
-//! TBW
+//! The driver of a log: carries out what the engine decides.
+//!
+//! One thread for each log takes whatever is queued, without timers: Plan → signature → one record → one `fdatasync` → answers.
+//! What arrives meanwhile is the next batch. A second thread publishes tiles, entry bundles and the checkpoint from the records.
+//! An answer is given only for what is durable; a caller that goes away changes nothing about a Plan.
+
+mod open;
+mod publisher;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use waxseal_formats::code::Code;
+use waxseal_formats::merkle::{Hash, verify_inclusion};
+use waxseal_formats::note::KeyId;
+use waxseal_formats::tile::TileError;
+use waxseal_io::objects::FileObjects;
+use waxseal_io::signer::{Signer, SignerError};
+use waxseal_io::store::{DirectoryLock, Prepared, StoreError, WalFile};
+use waxseal_io::system;
+use waxseal_log::UnixMillis;
+use waxseal_log::ct::CtError;
+use waxseal_log::pool::{Limits, Pool};
+use waxseal_log::profile::Profile;
+use waxseal_log::sequencer::{NewEntry, Outcome, Plan};
+use waxseal_log::state::{Batch, LogState, StateError};
+use waxseal_log::tail::Tail;
+use waxseal_log::wal::{Record, WalError};
+
+pub use tree::{PublishedTile, TreeError};
+
+/// How a log is driven. The default is meant for production.
+#[derive(Clone)]
+pub struct Settings {
+    /// Bounds of the queue.
+    pub limits: Limits,
+    /// Entries that may be committed and not yet published; beyond them the log pushes back.
+    pub unpublished: u64,
+    /// Shortest time between two published checkpoints.
+    pub publish_interval: Duration,
+    /// Bytes of the first segment; each later one is four times as long as the one before.
+    pub first_segment: u64,
+    /// Bytes of the longest segments.
+    pub max_segment: u64,
+    /// Called when the log cannot go on: by default the process ends, and recovery finds out what is on the disk.
+    pub on_failure: Arc<dyn Fn(&DriveError) + Send + Sync>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            unpublished: 1 << 18,
+            publish_interval: Duration::from_millis(200),
+            first_segment: 1 << 20,
+            max_segment: 64 << 20,
+            on_failure: Arc::new(|error| {
+                tracing::error!(code = %error.code(), %error, "the log cannot go on");
+                eprintln!("error[{}]: {error}", error.code());
+                std::process::exit(1);
+            }),
+        }
+    }
+}
+
+/// Why a log cannot be opened, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    /// The directory or the write-ahead file fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A segment of the write-ahead file is damaged.
+    #[error("{}: {error}", path.display())]
+    Segment {
+        /// The segment.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: WalError,
+    },
+    /// The write-ahead format refuses; said without a file where there is none.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// A record or checkpoint contradicts the log.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A published file is damaged.
+    #[error("{name}: {problem}")]
+    Object {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A published entry bundle is damaged.
+    #[error(transparent)]
+    Tile(#[from] TileError),
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The key does not belong to the log.
+    #[error("the signing key is not the key of the log {0}")]
+    Key(String),
+    /// The key cannot be used.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+}
+
+impl DriveError {
+    /// The stable reason code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Store(error) => error.code(),
+            Self::State(error) => error.code(),
+            Self::Segment { .. } | Self::Wal(_) | Self::Object { .. } | Self::Tile(_) | Self::Key(_) => {
+                Code::LOG_STORE_CORRUPT
+            }
+            Self::Io { .. } | Self::Signer(_) => Code::LOG_STORE_FAILED,
+        }
+    }
+
+    /// Whether the disk is full: then nothing is lost, and waiting may help.
+    fn is_full(&self) -> bool {
+        match self {
+            Self::Store(StoreError::Full { .. }) => true,
+            Self::Io { source, .. } => matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded),
+            _ => false,
+        }
+    }
+}
+
+/// Why an entry was not logged, or its proof not given.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The queue is full, or publishing lags too far behind: come again later.
+    #[error("the log has too much to do; try again")]
+    Busy,
+    /// The disk is full: come again later.
+    #[error("the log has no space left; try again later")]
+    Full,
+    /// The log has stopped, or is being stopped.
+    #[error("the log has stopped")]
+    Stopped,
+    /// The entry cannot become a leaf.
+    #[error(transparent)]
+    Entry(#[from] CtError),
+    /// The log's key cannot be used at the moment. Nothing was recorded.
+    #[error("the log could not sign its checkpoint: {0}")]
+    Signer(Arc<SignerError>),
+    /// The entry stands in the log, but its proof cannot be made.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+}
+
+impl AppendError {
+    /// The stable reason code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Busy | Self::Full => Code::LOG_BUSY,
+            Self::Stopped | Self::Signer(_) => Code::LOG_STORE_FAILED,
+            Self::Entry(error) => error.code(),
+            Self::Tree(error) => error.code(),
+        }
+    }
+}
+
+/// An entry that is durably logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Its index.
+    pub index: u64,
+    /// When it was sequenced; for a repeated submission, when it was the first time.
+    pub time: UnixMillis,
+    /// Its leaf hash.
+    pub leaf_hash: Hash,
+    /// Its audit path to `head`.
+    pub proof: Vec<Hash>,
+    /// The signed tree that contains it.
+    pub head: Head,
+}
+
+/// A signed tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Number of leaves.
+    pub size: u64,
+    /// Root hash.
+    pub root: Hash,
+    /// When it was signed.
+    pub time: UnixMillis,
+    /// The signed checkpoint; empty for the tree without leaves.
+    pub note: Arc<str>,
+}
+
+type Answer = Result<Sequenced, AppendError>;
+
+/// Where an entry ended up, before its proof is made: that is done by whoever asked, not by the driver.
+struct Sequenced {
+    index: u64,
+    time: UnixMillis,
+    head: Head,
+    batch: Option<Arc<Batch>>,
+}
+
+struct Queue {
+    pool: Pool<oneshot::Sender<Answer>>,
+    open: bool,
+}
+
+/// What is durable.
+struct Committed {
+    head: Head,
+    batch: Option<Arc<Batch>>,
+    tail: Tail,
+}
+
+/// What readers may know of.
+struct Published {
+    head: Head,
+    stop: bool,
+}
+
+struct Shared {
+    directory: PathBuf,
+    profile: Arc<Profile>,
+    settings: Settings,
+    objects: FileObjects,
+    queue: Mutex<Queue>,
+    arrived: Condvar,
+    committed: RwLock<Committed>,
+    published: Mutex<Published>,
+    grown: Condvar,
+    committed_size: AtomicU64,
+    published_size: AtomicU64,
+    published_time: AtomicU64,
+    /// Zeros for the next segment, made by the publisher ahead of need.
+    prepared: Mutex<Option<Prepared>>,
+    /// Length of the segment that the driver will want next; 0 while there is room.
+    wanted: AtomicU64,
+    /// Tells the publisher that a segment is complete.
+    rolled: AtomicBool,
+    _lock: DirectoryLock,
+}
+
+/// A poisoned lock means that a thread died in the middle; the log's own threads end the process then, so readers may go on.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A running log. Dropping it finishes what is queued, publishes, and stops its threads.
+pub struct Log {
+    handle: LogHandle,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Access to a running log; cheap to clone.
+#[derive(Clone)]
+pub struct LogHandle(Arc<Shared>);
+
+impl Log {
+    /// Access to the log.
+    #[must_use]
+    pub fn handle(&self) -> LogHandle {
+        self.handle.clone()
+    }
+
+    /// Finishes what is queued, publishes it and stops. Afterwards every append is refused.
+    pub fn close(mut self) {
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        let shared = &self.handle.0;
+        lock(&shared.queue).open = false;
+        shared.arrived.notify_all();
+        let mut threads = self.threads.drain(..);
+        let join = |thread: Option<JoinHandle<()>>| thread.is_some_and(|thread| thread.join().is_err());
+        // The driver first: the publisher then has everything to publish.
+        if join(threads.next()) {
+            tracing::error!("the log's driver died");
+        }
+        lock(&shared.published).stop = true;
+        shared.grown.notify_all();
+        if join(threads.next()) {
+            tracing::error!("the log's publisher died");
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl LogHandle {
+    /// Logs an entry. When this returns `Ok`, the entry is durable. Dropping the future does not take the entry back.
+    ///
+    /// # Errors
+    /// [`AppendError`]; after [`AppendError::Tree`] the entry is logged all the same.
+    pub async fn append(&self, entry: NewEntry) -> Result<Appended, AppendError> {
+        let answer = self.0.enqueue(entry)?;
+        let sequenced = answer.await.map_err(|_| AppendError::Stopped)??;
+        self.appended(sequenced).await
+    }
+
+    async fn appended(&self, sequenced: Sequenced) -> Result<Appended, AppendError> {
+        let Sequenced { index, time, head, batch } = sequenced;
+        let in_batch = batch.filter(|batch| batch.size == head.size).and_then(|batch| {
+            let proof = batch.inclusion_proof(index)?;
+            Some((batch.leaf_hash(index)?, proof))
+        });
+        let (leaf_hash, proof) = match in_batch {
+            Some(found) => found,
+            // An older entry, submitted again: its hashes may have to be read.
+            None => self.inclusion(index, head.size).await?,
+        };
+        verify_inclusion(index, head.size, &leaf_hash, &proof, &head.root).map_err(TreeError::Proof)?;
+        Ok(Appended { index, time, leaf_hash, proof, head })
+    }
+
+    /// Which log it is.
+    #[must_use]
+    pub fn profile(&self) -> &Profile {
+        &self.0.profile
+    }
+
+    /// The ID of the log's key in checkpoints; for Rekor v2 the `logId`.
+    #[must_use]
+    pub fn key_id(&self) -> KeyId {
+        self.0.profile.key_id()
+    }
+
+    /// The last published checkpoint. What it covers can be read.
+    #[must_use]
+    pub fn published(&self) -> Head {
+        lock(&self.0.published).head.clone()
+    }
+
+    /// The last durable tree; it may be ahead of the published one.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.0.committed.read().unwrap_or_else(PoisonError::into_inner).head.clone()
+    }
+}
+
+impl Shared {
+    fn enqueue(&self, entry: NewEntry) -> Result<oneshot::Receiver<Answer>, AppendError> {
+        // Accepting faster than publishing would end in late merges (RFC 6962 §3: within the maximum merge delay).
+        let behind =
+            self.committed_size.load(Ordering::Relaxed).saturating_sub(self.published_size.load(Ordering::Relaxed));
+        if behind > self.settings.unpublished {
+            return Err(AppendError::Busy);
+        }
+        let (sender, receiver) = oneshot::channel();
+        let mut queue = lock(&self.queue);
+        if !queue.open {
+            return Err(AppendError::Stopped);
+        }
+        queue.pool.push(entry, sender).map_err(|_| AppendError::Busy)?;
+        drop(queue);
+        self.arrived.notify_one();
+        Ok(receiver)
+    }
+
+    /// Waits for entries; an empty batch means that the log is to stop.
+    fn next_batch(&self) -> Vec<(NewEntry, oneshot::Sender<Answer>)> {
+        let mut queue = lock(&self.queue);
+        while queue.open && queue.pool.is_empty() {
+            queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        queue.pool.take()
+    }
+
+    /// The log cannot go on: nobody waits any longer, nothing is accepted.
+    fn fail(&self, error: &DriveError) {
+        let mut queue = lock(&self.queue);
+        queue.open = false;
+        while !queue.pool.is_empty() {
+            drop(queue.pool.take());
+        }
+        drop(queue);
+        (self.settings.on_failure)(error);
+    }
+}
+
+/// The part of a log that only its driver thread touches.
+struct Driver {
+    shared: Arc<Shared>,
+    signer: Arc<dyn Signer>,
+    state: LogState,
+    wal: WalFile,
+    salt: [u8; 16],
+}
+
+impl Driver {
+    fn run(mut self) {
+        loop {
+            let batch = self.shared.next_batch();
+            if batch.is_empty() {
+                return;
+            }
+            if let Err(error) = self.commit(batch) {
+                self.shared.fail(&error);
+                return;
+            }
+        }
+    }
+
+    /// Commits a batch and answers its waiters. `Err` means that the log cannot go on.
+    fn commit(&mut self, batch: Vec<(NewEntry, oneshot::Sender<Answer>)>) -> Result<(), DriveError> {
+        let (entries, waiters): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        let now = UnixMillis::from(system::now());
+        let published = UnixMillis(self.shared.published_time.load(Ordering::Acquire));
+        let plan = Plan::new(&self.state, entries, now, published);
+        if plan.is_empty() {
+            self.answer(&plan, waiters, None);
+            return Ok(());
+        }
+        if let Err(error) = self.make_room(plan.record_bound()) {
+            let StoreError::Full { .. } = error else { return Err(error.into()) };
+            tracing::error!(%error, "no space left for the log: entries are refused until there is");
+            self.answer(&plan, waiters, Some(&|| AppendError::Full));
+            return Ok(());
+        }
+        let signature = match self.signer.sign(&plan.to_sign(&self.shared.profile)) {
+            Ok(signature) => signature,
+            Err(error) => {
+                tracing::error!(%error, "the log's checkpoint could not be signed");
+                let error = Arc::new(error);
+                self.answer(&plan, waiters, Some(&|| AppendError::Signer(error.clone())));
+                return Ok(());
+            }
+        };
+        let bytes = plan.record(&self.state, &self.salt, signature)?;
+        // From here on as in recovery: what counts is what the bytes say. A hash that changed in memory since it was computed
+        // is found here, before anyone sees the signature.
+        let record = Record::parse(&bytes, &self.salt).ok_or(StateError::Order(self.state.sequence()))?;
+        self.state.check_bodies(&record)?;
+        let batch = Arc::new(self.state.apply(&record)?);
+        self.wal.append(&bytes)?;
+
+        let head = Head { size: batch.size, root: batch.root, time: batch.time, note: batch.shared_note() };
+        let mut committed = self.shared.committed.write().unwrap_or_else(PoisonError::into_inner);
+        batch.extend(&mut committed.tail);
+        committed.head = head;
+        committed.batch = Some(batch);
+        drop(committed);
+        self.shared.committed_size.store(plan.checkpoint.size, Ordering::Release);
+        self.answer(&plan, waiters, None);
+        self.ask_for_segment();
+        // Taking the lock makes sure that the publisher is either waiting, or will look before it waits.
+        drop(lock(&self.shared.published));
+        self.shared.grown.notify_one();
+        Ok(())
+    }
+
+    /// Answers everyone; new entries with `refusal`, if there is one.
+    fn answer(&self, plan: &Plan, waiters: Vec<oneshot::Sender<Answer>>, refusal: Option<&dyn Fn() -> AppendError>) {
+        let committed = self.shared.committed.read().unwrap_or_else(PoisonError::into_inner);
+        let (head, batch) = (committed.head.clone(), committed.batch.clone());
+        drop(committed);
+        let sequenced = |index, time| Sequenced { index, time, head: head.clone(), batch: batch.clone() };
+        for (outcome, waiter) in plan.outcomes.iter().zip(waiters) {
+            let answer = match (outcome, refusal) {
+                (Outcome::New(_), Some(refusal)) => Err(refusal()),
+                // Within a batch that was refused, what repeats one of its entries was not logged either.
+                (Outcome::Repeats(original), Some(refusal)) if original.index >= head.size => Err(refusal()),
+                (Outcome::New(index), None) => Ok(sequenced(*index, plan.time)),
+                (Outcome::Repeats(original), _) => Ok(sequenced(original.index, original.time)),
+                (Outcome::Refused(error), _) => Err(error.clone().into()),
+            };
+            // Whoever asked may be gone; the entry stays.
+            drop(waiter.send(answer));
+        }
+    }
+
+    /// Makes sure that a record of `bytes` fits, in a new segment if need be.
+    fn make_room(&mut self, bytes: u64) -> Result<(), StoreError> {
+        if self.wal.room() >= bytes {
+            return Ok(());
+        }
+        let salt = system::random();
+        let committed = self.shared.committed.read().unwrap_or_else(PoisonError::into_inner);
+        // The tree without leaves has a checkpoint that no record holds.
+        let note = if committed.head.size == 0 { "" } else { &*committed.head.note };
+        let mut header = self.state.segment(0, salt, &committed.tail, note);
+        drop(committed);
+        let needed = bytes.saturating_add(header.first_record());
+        let ready = lock(&self.shared.prepared).take().filter(|prepared| prepared.length() >= needed);
+        let ready = match ready {
+            Some(ready) => ready,
+            None => Prepared::new(&self.shared.directory, self.next_length().max(needed))?,
+        };
+        header.length = ready.length();
+        let damaged =
+            |_| StoreError::Damaged { path: self.shared.directory.clone(), problem: "no segment header fits" };
+        self.wal.roll(ready, self.state.sequence(), &header.encode().map_err(damaged)?)?;
+        self.salt = salt;
+        self.shared.rolled.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn next_length(&self) -> u64 {
+        self.wal.length().saturating_mul(4).clamp(self.shared.settings.first_segment, self.shared.settings.max_segment)
+    }
+
+    fn ask_for_segment(&self) {
+        let low = self.wal.room() < self.wal.length() / 2;
+        self.shared.wanted.store(if low { self.next_length() } else { 0 }, Ordering::Release);
+    }
+}

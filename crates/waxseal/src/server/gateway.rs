@@ -87,7 +87,6 @@ impl IntoResponse for Refusal {
         };
         let body = json!({"code": self.status.grpc(), "message": message, "details": []});
         let mut response = (self.status.http(), Json(body)).into_response();
-        // For the log line of the request.
         if let Some(code) = self.code {
             response.extensions_mut().insert(code);
         }

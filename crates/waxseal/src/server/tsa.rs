@@ -11,7 +11,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
 use std::sync::Arc;
-use tracing::info;
 use waxseal_authority::tsa::{TimestampAuthority, TsaError};
 use waxseal_formats::code::Code;
 use waxseal_formats::tsp::{RequestError, TimeStampReq};
@@ -74,14 +73,8 @@ pub fn routes(tsa: Arc<Tsa>) -> Router {
 
 async fn timestamp(State(tsa): State<Arc<Tsa>>, request: Request) -> Response {
     match stamp(tsa, request).await {
-        Ok(answer) => {
-            info!(decision = "stamped", "timestamp");
-            ([NO_STORE, (header::CONTENT_TYPE, REPLY)], answer).into_response()
-        }
-        Err(failure) => {
-            info!(decision = "refused", code = %failure.code, "timestamp");
-            failure.into_response()
-        }
+        Ok(answer) => ([NO_STORE, (header::CONTENT_TYPE, REPLY)], answer).into_response(),
+        Err(failure) => failure.into_response(),
     }
 }
 
@@ -141,7 +134,7 @@ impl Failure {
     }
 
     fn internal(message: impl ToString) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, Code::TIME_MISSING, message)
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, Code::KEY_UNAVAILABLE, message)
     }
 }
 
@@ -175,6 +168,7 @@ impl IntoResponse for Failure {
         let body = json!({"code": self.status.as_u16(), "message": format!("[{}] {}", self.code, self.message)});
         let headers = [NO_STORE, (header::CONTENT_TYPE, content_type)];
         let mut response = (self.status, headers, body.to_string()).into_response();
+        response.extensions_mut().insert(self.code);
         if let Some(allowed) = self.allowed {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
         }

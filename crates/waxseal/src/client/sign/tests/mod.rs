@@ -1,3 +1,6 @@
+mod instance;
+
+use self::instance::Instance;
 use super::{Ceremony, Services, SignError, SignWith, Signed, SigningAlgorithm, ToSign};
 use crate::client::verify::{self, ArtifactSource};
 use serde_json::{Value, json};
@@ -13,12 +16,14 @@ use waxseal_formats::entry::request::CreateEntryRequest;
 use waxseal_formats::json::{encode_base64, parse};
 use waxseal_formats::merkle::leaf_hash;
 use waxseal_formats::note::{Note, NoteSignature, ed25519_key_id};
+use waxseal_formats::pattern::Pattern;
 use waxseal_formats::trusted_root::{TransparencyLog, TrustedRoot, Validity};
 use waxseal_io::signer::{KeyPair, Signer};
 use waxseal_io::system;
 use waxseal_io::transport::replay::Replay;
 use waxseal_io::transport::{Pending, Request, Response, Transport};
 use waxseal_verify::bundle::Policy;
+use waxseal_verify::identity::IdentityPolicy;
 
 const ORIGIN: &str = "log.example";
 const LOG: &str = "http://log.example/shard/1/";
@@ -133,6 +138,55 @@ async fn a_file_signed_with_a_key_of_each_kind_verifies_from_its_bundle_file() {
         // A path before the service's own and a slash after it are both kept apart from it.
         assert_eq!(*log.asked.lock().expect("lock"), ["http://log.example/shard/1/api/v2/log/entries"]);
     }
+}
+
+#[tokio::test]
+async fn a_file_signed_with_an_identity_verifies_for_that_identity_alone() {
+    let (directory, path) = blob();
+    let instance = Instance::new();
+    let (services, root) = (Instance::services(), instance.root());
+    let ceremony = Ceremony { transport: &instance, services: &services, root: &root };
+    let token = instance.token("alice@corp.example");
+    for algorithm in [SigningAlgorithm::EcdsaP256, SigningAlgorithm::EcdsaP384, SigningAlgorithm::Rsa2048] {
+        let with = SignWith::Identity { token: &token, algorithm };
+        let signed = ceremony.sign(with, &ToSign::Blob(path.clone())).await.expect("signed");
+        assert!(matches!(&signed.bundle.material, VerificationMaterial::Certificate { chain, .. } if chain.is_empty()));
+        assert_eq!((signed.bundle.timestamps.len(), signed.bundle.entries.len()), (1, 1));
+        let bundle = write(&directory, &signed.bundle);
+        let verified = |subject: &str, issuer: &str, path: &Path| {
+            let (subject, issuer) = (Pattern::exact(subject), Pattern::exact(issuer));
+            let policy = Policy::Identities(vec![IdentityPolicy { subject, issuer, extensions: Vec::new() }]);
+            let artifact = ArtifactSource::Path(path.to_owned());
+            verify::verify_blob(&bundle, &artifact, &root, &policy, system::now()).map_err(|error| error.code())
+        };
+        assert!(verified("alice@corp.example", "https://idp.example", &path).is_ok());
+        let mallory = verified("mallory@corp.example", "https://idp.example", &path);
+        assert_eq!(mallory.err(), Some(Code::CERTIFICATE_IDENTITY));
+        let elsewhere = verified("alice@corp.example", "https://other.example", &path);
+        assert_eq!(elsewhere.err(), Some(Code::CERTIFICATE_ISSUER));
+        let other_file = verified("alice@corp.example", "https://idp.example", &bundle);
+        assert_eq!(other_file.err(), Some(Code::SIGNATURE_DIGEST_MISMATCH));
+    }
+}
+
+#[tokio::test]
+async fn a_signature_without_trusted_time_or_by_an_unknown_authority_is_thrown_away() {
+    let (_directory, path) = blob();
+    let instance = Instance::new();
+    let token = instance.token("alice@corp.example");
+    let with = SignWith::Identity { token: &token, algorithm: SigningAlgorithm::EcdsaP256 };
+    let sign = async |services: Services, root: TrustedRoot| {
+        let ceremony = Ceremony { transport: &instance, services: &services, root: &root };
+        let error = ceremony.sign(with, &ToSign::Blob(path.clone())).await.expect_err("refused");
+        assert!(matches!(error, SignError::OwnOutput(_)), "{error}");
+        error.code()
+    };
+    let no_time = Services { timestamp_authorities: Vec::new(), ..Instance::services() };
+    assert_eq!(sign(no_time, instance.root()).await, Code::TIME_MISSING);
+    let no_authority = TrustedRoot { certificate_authorities: Vec::new(), ..instance.root() };
+    assert_eq!(sign(Instance::services(), no_authority).await, Code::CERTIFICATE_CHAIN);
+    let no_ct_log = TrustedRoot { ctlogs: Vec::new(), ..instance.root() };
+    assert_eq!(sign(Instance::services(), no_ct_log).await, Code::SCT_UNTRUSTED_LOG);
 }
 
 #[tokio::test]

@@ -1,0 +1,231 @@
+//! Making a log and taking it up again: what the records say, through the same transition as live.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Condvar, Mutex, RwLock};
+
+use waxseal_formats::checkpoint::{Checkpoint, SignedCheckpoint};
+use waxseal_formats::merkle::EMPTY_ROOT;
+use waxseal_formats::note::MAX_NOTE;
+use waxseal_io::objects::FileObjects;
+use waxseal_io::signer::Signer;
+use waxseal_io::store::{Behind, DirectoryLock, StoreError, WalFile, segments, sync_directory};
+use waxseal_io::system;
+use waxseal_log::UnixMillis;
+use waxseal_log::dedup::{WINDOW, Window};
+use waxseal_log::pool::Pool;
+use waxseal_log::profile::Profile;
+use waxseal_log::recover::{Recovered, Replay, first_segment};
+use waxseal_log::scan::{Scan, Scope};
+use waxseal_log::segment::SegmentHeader;
+use waxseal_log::state::StateError;
+use waxseal_log::wal::WalError;
+
+use super::publisher::{CHECKPOINT, Publisher, Records, partial_bundle, read_synced};
+use super::{Committed, DriveError, Driver, Head, Log, LogHandle, Published, Queue, Settings, Shared};
+
+impl Log {
+    /// Makes an empty log in a directory, which is made as well.
+    ///
+    /// # Errors
+    /// [`DriveError`]; [`StoreError::Exists`] if there is a log in it, which is left alone.
+    pub fn create(directory: &Path, profile: &Profile, settings: &Settings) -> Result<(), DriveError> {
+        let failed = |source| DriveError::Io { path: directory.to_owned(), source };
+        fs::create_dir_all(directory).map_err(failed)?;
+        let _lock = DirectoryLock::acquire(directory)?;
+        let length = settings.first_segment;
+        let header = SegmentHeader::first(&profile.origin, profile.key_id(), system::random(), length);
+        drop(WalFile::create(directory, &header.encode()?, length)?);
+        // The directory's own name has to survive as well.
+        sync_directory(directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+        Ok(())
+    }
+
+    /// Whether a directory holds a log, damaged or not.
+    ///
+    /// # Errors
+    /// [`DriveError`] if that cannot be told.
+    pub fn exists(directory: &Path) -> Result<bool, DriveError> {
+        match segments(directory) {
+            Ok(segments) => Ok(!segments.is_empty()),
+            Err(StoreError::Damaged { .. }) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes up a log: replays its records, publishes what was not published, and starts its threads.
+    ///
+    /// # Errors
+    /// [`DriveError`]; nothing but an unfinished last record is ever dropped, and on an error nothing is changed.
+    pub fn open(
+        directory: &Path,
+        profile: Profile,
+        signer: Arc<dyn Signer>,
+        settings: Settings,
+    ) -> Result<Self, DriveError> {
+        if signer.public_key() != &profile.key {
+            return Err(DriveError::Key(profile.origin));
+        }
+        if !Self::exists(directory)? {
+            return Err(StoreError::Missing { path: directory.to_owned() }.into());
+        }
+        let lock = DirectoryLock::acquire(directory)?;
+        let profile = Arc::new(profile);
+        let public = directory.join("public");
+        let objects = FileObjects::open(&public).map_err(|source| DriveError::Io { path: public, source })?;
+        let found = recover(directory, &profile, &objects)?;
+
+        let Recovered { state, tail, last, note } = found.recovered;
+        let wal = WalFile::resume(directory, found.header.sequence, found.end, found.header.length, found.behind)?;
+        let batch = last.map(Arc::new);
+        let mut head =
+            Head { size: state.edge().size(), root: state.edge().root(), time: state.time(), note: note.into() };
+        if head.size == 0 {
+            head = empty_head(&profile, &*signer)?;
+        }
+        // Whatever was published has to be older than the next batch, even if its checkpoint is not published yet.
+        let published = Head { size: found.synced, root: EMPTY_ROOT, time: head.time, note: "".into() };
+        let shared = Arc::new(Shared {
+            directory: directory.to_owned(),
+            profile,
+            objects,
+            queue: Mutex::new(Queue { pool: Pool::new(settings.limits), open: true }),
+            arrived: Condvar::new(),
+            committed_size: AtomicU64::new(head.size),
+            published_size: AtomicU64::new(found.synced),
+            published_time: AtomicU64::new(head.time.0),
+            committed: RwLock::new(Committed { head, batch, tail }),
+            published: Mutex::new(Published { head: published, stop: false }),
+            grown: Condvar::new(),
+            prepared: Mutex::new(None),
+            wanted: AtomicU64::new(0),
+            rolled: AtomicBool::new(false),
+            settings,
+            _lock: lock,
+        });
+        let bundler = partial_bundle(&shared, found.synced)?;
+        let mut publisher =
+            Publisher { shared: shared.clone(), records: found.position, bundler, synced: found.synced };
+        // Tiles that a crash prevented or spoiled are there again before anyone can read.
+        publisher.publish()?;
+        let driver = Driver { shared: shared.clone(), signer, state, wal, salt: found.header.salt };
+        let handle = LogHandle(shared);
+        let threads =
+            vec![spawn("log-driver", move || driver.run())?, spawn("log-publisher", move || publisher.run())?];
+        Ok(Self { handle, threads })
+    }
+}
+
+/// The signed tree without leaves, so that a new log has a checkpoint. No record holds it.
+fn empty_head(profile: &Profile, signer: &dyn Signer) -> Result<Head, DriveError> {
+    let checkpoint = Checkpoint::new(&profile.origin, 0, EMPTY_ROOT);
+    let time = UnixMillis::from(system::now());
+    let signature = signer.sign(&profile.to_sign(&checkpoint, time))?;
+    let note = profile.note(&checkpoint, time, signature).ok_or_else(|| DriveError::Key(profile.origin.clone()))?;
+    Ok(Head { size: 0, root: EMPTY_ROOT, time, note: note.into() })
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>, DriveError> {
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    thread.map_err(|source| DriveError::Io { path: name.into(), source })
+}
+
+/// A log as it was found on the disk.
+struct Found {
+    recovered: Recovered,
+    /// Header of the last segment.
+    header: SegmentHeader,
+    /// Where its records end, and what stands behind them.
+    end: u64,
+    behind: Behind,
+    /// Leaves whose tiles are durable, and the first record behind them.
+    synced: u64,
+    position: Records,
+}
+
+fn recover(directory: &Path, profile: &Arc<Profile>, objects: &FileObjects) -> Result<Found, DriveError> {
+    let synced = read_synced(directory)?;
+    let published = published_checkpoint(directory, objects)?;
+    let numbers = segments(directory)?;
+    // The views are made of all records, so none is ever removed.
+    if numbers.first().is_some_and(|first| *first != 0) {
+        let error = WalError::Segment("the first segment is missing");
+        return Err(DriveError::Segment { path: directory.join("wal"), error });
+    }
+    let mut headers = Vec::with_capacity(numbers.len());
+    for number in &numbers {
+        headers.push(Records::open(directory, *number)?.1);
+    }
+    let sizes: Vec<_> = headers.iter().map(|header| header.size).collect();
+    let start = first_segment(&sizes, synced, WINDOW as u64);
+
+    let mut replay: Option<Replay> = None;
+    let mut position = None;
+    let mut end = (0, Behind::Zeros);
+    let mut buffer = Vec::new();
+    let last = headers.len().saturating_sub(1);
+    for (number, header) in headers.iter().enumerate().skip(start) {
+        let replay = match &mut replay {
+            Some(replay) => {
+                replay.segment(header)?;
+                replay
+            }
+            None => {
+                let seed = u64::from_ne_bytes(system::random());
+                let window = Window::new(WINDOW, header.size, seed);
+                replay.insert(Replay::new(profile.clone(), header, window, published.clone())?)
+            }
+        };
+        let (mut records, _) = Records::open(directory, header.sequence)?;
+        loop {
+            // Entries whose tiles are durable need not be read again.
+            let scope = if replay.size() < synced { Scope::Leaves } else { Scope::Bodies };
+            if replay.size() == synced && position.is_none() {
+                position = Some((header.sequence, records.scanner.clone()));
+            }
+            match records.next(scope, &mut buffer)? {
+                Scan::Record(record) => {
+                    replay.record(&record)?;
+                }
+                Scan::End => break,
+                Scan::Torn if number == last => {
+                    tracing::warn!(
+                        segment = %records.segment.path().display(),
+                        offset = records.scanner.offset,
+                        "the last record of the log was never finished: it is dropped, nobody was answered"
+                    );
+                    end.1 = Behind::Torn;
+                    break;
+                }
+                Scan::Torn => {
+                    let error =
+                        WalError::Damaged { offset: records.scanner.offset, sequence: records.scanner.sequence };
+                    return Err(DriveError::Segment { path: records.segment.path().to_owned(), error });
+                }
+            }
+        }
+        end.0 = records.scanner.offset;
+    }
+    let missing = || StoreError::Missing { path: directory.to_owned() };
+    let recovered = replay.ok_or_else(missing)?.finish()?;
+    let size = recovered.state.edge().size();
+    let Some((segment, scanner)) = position else {
+        return Err(StateError::Behind { size, published: synced }.into());
+    };
+    let (mut position, _) = Records::open(directory, segment)?;
+    position.scanner = scanner;
+    let header = headers.pop().ok_or_else(missing)?;
+    Ok(Found { recovered, header, end: end.0, behind: end.1, synced, position })
+}
+
+/// The checkpoint that was last published. A power cut may have left its file empty, but never another text.
+fn published_checkpoint(directory: &Path, objects: &FileObjects) -> Result<Option<Checkpoint>, DriveError> {
+    let path = || directory.join("public").join(CHECKPOINT);
+    let file = objects.read(CHECKPOINT, MAX_NOTE).map_err(|source| DriveError::Io { path: path(), source })?;
+    let Some(text) = file.filter(|text| text.iter().any(|byte| *byte != 0)) else { return Ok(None) };
+    let problem = |problem: String| DriveError::Object { name: path().display().to_string(), problem };
+    let text = String::from_utf8(text).map_err(|_| problem("not a checkpoint".into()))?;
+    let signed = SignedCheckpoint::parse(&text).map_err(|error| problem(error.to_string()))?;
+    Ok(Some(signed.checkpoint))
+}
