@@ -94,12 +94,6 @@ impl Outcome {
         self.status.is_some_and(|status| status != 0) && !crashed
     }
 
-    /// The code in the last line that waxseal wrote, `error[CODE]: sentence`.
-    pub(crate) fn code(&self) -> Option<&str> {
-        let last = self.stderr.lines().rev().find(|line| !line.trim().is_empty())?;
-        Some(last.strip_prefix("error[")?.split_once(']')?.0)
-    }
-
     /// All of it, for a reader.
     pub(crate) fn report(&self) -> String {
         let status = self.status.map_or_else(|| "no exit status".to_owned(), |status| status.to_string());
@@ -131,13 +125,19 @@ impl Site {
     }
 
     pub(crate) fn has(&self, program: Program) -> bool {
-        self.parts.path(program).is_some()
+        self.path(program).is_some()
+    }
+
+    pub(crate) fn path(&self, program: Program) -> Option<&Path> {
+        self.parts.path(program)
     }
 
     /// A command of `program`, apart from this user's settings, caches, proxies and tokens.
     pub(crate) fn command(&self, program: Program) -> anyhow::Result<Command> {
         let path = self.parts.path(program).with_context(|| format!("{program:?} is not here"))?;
-        let home = self.folder.join("home").join(format!("{program:?}").to_lowercase());
+        // A shell is the user of our own commands: it is at home where they are.
+        let owner = if program == Program::Shell { Program::Waxseal } else { program };
+        let home = self.folder.join("home").join(format!("{owner:?}").to_lowercase());
         fs::create_dir_all(&home)?;
         let mut command = Command::new(path);
         command
@@ -229,13 +229,6 @@ mod tests {
         assert!(!ended(Some(0), "").refused());
         assert!(!ended(Some(1), "Traceback (most recent call last):\n  File").refused());
         assert!(!ended(Some(2), "panic: nil\n\ngoroutine 1 [running]:").refused());
-    }
-
-    #[test]
-    fn the_code_is_in_the_last_line() {
-        let stderr = "verifying\nerror[signature.invalid]: it does not verify\n\n";
-        assert_eq!(ended(Some(1), stderr).code(), Some("signature.invalid"));
-        assert_eq!(ended(Some(1), "error[usage]: x\nmore").code(), None);
     }
 
     #[test]

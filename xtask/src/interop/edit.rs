@@ -19,17 +19,6 @@ pub(crate) enum Change {
 
 impl Change {
     pub(crate) const ALL: [Self; 4] = [Self::None, Self::Artifact, Self::Signature, Self::Identity];
-
-    /// The reason codes by which waxseal may refuse it.
-    pub(crate) const fn codes(self) -> &'static [&'static str] {
-        match self {
-            Self::None => &[],
-            Self::Artifact => &["signature.digest-mismatch", "signature.invalid", "statement.subject"],
-            // The timestamp and the log entry are about the signature as it was.
-            Self::Signature => &["signature.invalid", "time.token-mismatch", "log.entry-mismatch"],
-            Self::Identity => &["certificate.identity"],
-        }
-    }
 }
 
 /// `bundle` with the lowest bit of the signature's last byte flipped, so that it stays well-formed DER.

@@ -108,6 +108,17 @@ macro_rules! cosign_with {
     };
 }
 
+/// `waxseal sign-blob` with another key than P-256.
+macro_rules! waxseal_with {
+    ($algorithm:literal) => {
+        concat!(
+            "sign-blob --instance {origin} --identity-token {token} --signing-algorithm ",
+            $algorithm,
+            " --bundle {bundle} {artifact}"
+        )
+    };
+}
+
 /// The rows of the table.
 pub(crate) const SIGNERS: &[Signer] = &[
     signer("cosign", Cosign, Blob, Person, COSIGN_SIGN),
@@ -146,6 +157,9 @@ pub(crate) const SIGNERS: &[Signer] = &[
         "sign-blob --trusted-root {trusted_root} --signing-config {signing_config} \
             --identity-token {token} --bundle {bundle} {artifact}",
     ),
+    signer("waxseal, P-384", Waxseal, Blob, Person, waxseal_with!("ecdsa-sha2-384-nistp384")),
+    signer("waxseal, P-521", Waxseal, Blob, Person, waxseal_with!("ecdsa-sha2-512-nistp521")),
+    signer("waxseal, RSA 3072", Waxseal, Blob, Person, waxseal_with!("rsa-sign-pkcs1-3072-sha256")),
     signer(
         "waxseal conformance",
         Waxseal,
@@ -271,6 +285,9 @@ const UNABLE: &[Unable] = &[
     cannot_read("python", "cosign, P-521", "compares a SHA-256 digest with one of SHA-512"),
     cannot_read("python", "cosign, RSA 2048", "takes leaf keys to be ECDSA"),
     cannot_read("python", "cosign, RSA 4096", "takes leaf keys to be ECDSA"),
+    cannot_read("python", "waxseal, P-384", "compares a SHA-256 digest with one of SHA-384"),
+    cannot_read("python", "waxseal, P-521", "compares a SHA-256 digest with one of SHA-512"),
+    cannot_read("python", "waxseal, RSA 3072", "takes leaf keys to be ECDSA"),
     cannot_read("python", "cosign attest-blob", "reads Statement v1 only; cosign writes v0.1"),
     Unable {
         verifier: "js",
@@ -292,6 +309,41 @@ pub(crate) fn unable(verifier: &Verifier, signer: &Signer, change: Change) -> Op
                 && row.change.is_none_or(|found| found == change)
         })
         .map(|row| row.why)
+}
+
+/// What a verifier says when it refuses a change: an exit status alone proves little, since a verifier that could not
+/// read its own trust material has the same. Several where it depends on the kind of key, or on which of two true
+/// reasons it meets first: the timestamp and the log entry are about the signature as it was.
+const REASONS: &[(Program, Change, &[&str])] = &[
+    (
+        Waxseal,
+        Change::Artifact,
+        &["error[signature.digest-mismatch]", "error[signature.invalid]", "error[statement.subject]"],
+    ),
+    (
+        Waxseal,
+        Change::Signature,
+        &["error[signature.invalid]", "error[time.token-mismatch]", "error[log.entry-mismatch]"],
+    ),
+    (Waxseal, Change::Identity, &["error[certificate.identity]"]),
+    (
+        Cosign,
+        Change::Artifact,
+        &["could not verify message", "provided artifact digests do not match digests in statement"],
+    ),
+    (Cosign, Change::Signature, &["failed to verify log inclusion"]),
+    (Cosign, Change::Identity, &["no matching CertificateIdentity found"]),
+    (SigstorePython, Change::Artifact, &["Bundle message digest mismatch", "in-toto statement has no subject"]),
+    (SigstorePython, Change::Signature, &["not enough sources of verified time"]),
+    (SigstorePython, Change::Identity, &["Certificate's SANs do not match"]),
+    (SigstoreJs, Change::Artifact, &["signature verification failed"]),
+    (SigstoreJs, Change::Signature, &["timestamp could not be verified"]),
+    (SigstoreJs, Change::Identity, &["certificate identity error"]),
+];
+
+/// What `program` may say when it refuses `change`; nothing when it has no business refusing.
+pub(crate) fn reasons(program: Program, change: Change) -> &'static [&'static str] {
+    REASONS.iter().find(|(of, about, _)| *of == program && *about == change).map_or(&[], |(.., reasons)| reasons)
 }
 
 #[cfg(test)]
@@ -359,8 +411,18 @@ mod tests {
     }
 
     #[test]
+    fn every_verifier_has_words_for_every_change() {
+        for verifier in VERIFIERS {
+            for change in [Change::Artifact, Change::Signature, Change::Identity] {
+                assert!(!reasons(verifier.program, change).is_empty(), "{}: {change:?}", verifier.name);
+            }
+        }
+    }
+
+    #[test]
     fn what_ours_makes_everybody_is_asked() {
-        for signer in SIGNERS.iter().filter(|signer| signer.program == Waxseal) {
+        let p256 = |signer: &&Signer| !signer.words.contains("--signing-algorithm");
+        for signer in SIGNERS.iter().filter(|signer| signer.program == Waxseal).filter(p256) {
             for program in [Cosign, SigstorePython, SigstoreJs] {
                 let asked = VERIFIERS.iter().filter(|verifier| verifier.program == program).any(|verifier| {
                     verifier.words(signer.content).is_some() && unable(verifier, signer, Change::None).is_none()

@@ -16,6 +16,8 @@ pub(crate) enum Program {
     SigstorePython,
     SigstoreJs,
     Openssl,
+    /// Runs what a user would paste.
+    Shell,
 }
 
 /// A client that nobody here wrote: where it lies in the folder of parts, how it says its version, and how it is
@@ -80,6 +82,7 @@ impl Parts {
         // A virtual environment and npm's links name themselves by their path.
         let folder = folder.canonicalize()?;
         let mut parts = Self::default();
+        parts.insert(Program::Shell, "bash".into());
         for part in PARTS {
             match part.ready(&folder) {
                 Ok(path) => parts.found.push((part.program, path)),
