@@ -132,6 +132,12 @@ impl Site {
         self.parts.path(program)
     }
 
+    /// Where @sigstore/cli and the libraries that it is made from are installed; nowhere when they are not.
+    fn sigstore_js(&self) -> &Path {
+        let modules = self.path(Program::SigstoreJs).and_then(|binary| binary.ancestors().nth(2));
+        modules.unwrap_or(Path::new(""))
+    }
+
     /// A command of `program`, apart from this user's settings, caches, proxies and tokens.
     pub(crate) fn command(&self, program: Program) -> anyhow::Result<Command> {
         let path = self.parts.path(program).with_context(|| format!("{program:?} is not here"))?;
@@ -146,6 +152,7 @@ impl Site {
             .env("HOME", &home)
             .env("TUF_ROOT", home.join("tuf"))
             .env("NODE_NO_WARNINGS", "1")
+            .env("SIGSTORE_JS", self.sigstore_js())
             .current_dir(&self.folder)
             .stdin(Stdio::null());
         Ok(command)

@@ -87,7 +87,7 @@ const fn signer(name: &'static str, program: Program, content: Content, who: Who
 }
 
 use Content::{Blob, Statement};
-use Program::{Cosign, SigstoreJs, SigstorePython, Waxseal};
+use Program::{Cosign, SigstoreJs, SigstoreJsLibrary, SigstorePython, Waxseal};
 use Who::{Person, Workflow};
 
 const COSIGN_SIGN: Words = "sign-blob --yes --bundle {bundle} {artifact}";
@@ -96,6 +96,8 @@ const PYTHON_SIGN: Words = "--instance {origin}/tuf sign --identity-token {token
 const PYTHON_ATTEST: Words = "--instance {origin}/tuf attest --identity-token {token} \
     --predicate {predicate} --predicate-type https://slsa.dev/provenance/v1 --bundle {bundle} \
     {artifact}";
+const JS_SIGN: Words = "{sign_js} messageSignature {signing_config} {bundle} {artifact}";
+const JS_STATEMENT: Words = "{sign_js} dsseEnvelope {signing_config} {bundle} {statement}";
 const OUR_SIGN: Words = "sign-blob --instance {origin} --identity-token {token} --bundle {bundle} \
     {artifact}";
 const OUR_STATEMENT: Words = "conformance sign-bundle --in-toto --identity-token {token} \
@@ -147,6 +149,9 @@ pub(crate) const SIGNERS: &[Signer] = &[
     signer("python, workflow", SigstorePython, Blob, Workflow, PYTHON_SIGN),
     signer("python attest", SigstorePython, Statement, Person, PYTHON_ATTEST),
     signer("python attest, workflow", SigstorePython, Statement, Workflow, PYTHON_ATTEST),
+    signer("js", SigstoreJsLibrary, Blob, Person, JS_SIGN),
+    signer("js, workflow", SigstoreJsLibrary, Blob, Workflow, JS_SIGN),
+    signer("js statement", SigstoreJsLibrary, Statement, Person, JS_STATEMENT),
     signer("waxseal", Waxseal, Blob, Person, OUR_SIGN),
     signer("waxseal, workflow", Waxseal, Blob, Workflow, OUR_SIGN),
     signer(
@@ -366,6 +371,7 @@ mod tests {
             "identity",
             "issuer",
             "kind",
+            "sign_js",
             "token",
         ]
         .into_iter()

@@ -196,6 +196,7 @@ fn artifacts(folder: &Path, variables: Variables) -> anyhow::Result<Variables> {
     Ok(variables
         .with("artifact", save("artifact.txt", artifact)?)
         .with("changed", save("changed.txt", &[artifact, &b"!"[..]].concat())?)
+        .with("sign_js", save("sign.cjs", include_bytes!("sign.cjs"))?)
         .with("predicate", save("predicate.json", predicate.to_string().as_bytes())?)
         .with("statement", save("statement.json", statement.to_string().as_bytes())?))
 }

@@ -15,6 +15,8 @@ pub(crate) enum Program {
     Cosign,
     SigstorePython,
     SigstoreJs,
+    /// The library that @sigstore/cli is made from, through `sign.cjs`.
+    SigstoreJsLibrary,
     Openssl,
     /// Runs what a user would paste.
     Shell,
@@ -85,7 +87,12 @@ impl Parts {
         parts.insert(Program::Shell, "bash".into());
         for part in PARTS {
             match part.ready(&folder) {
-                Ok(path) => parts.found.push((part.program, path)),
+                Ok(path) => {
+                    if part.program == Program::SigstoreJs {
+                        parts.insert(Program::SigstoreJsLibrary, "node".into());
+                    }
+                    parts.insert(part.program, path);
+                }
                 Err(error) if demanded => return Err(error.context(part.name)),
                 Err(error) => eprintln!("skipped {}: {error:#}", part.name),
             }

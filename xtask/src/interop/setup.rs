@@ -16,7 +16,7 @@ const CLIENTS: &[(&str, Program)] = &[("cosign", Program::Cosign), ("sigstore-py
 /// Runs the lines for each client; returns a line a client, and the reports of what went wrong.
 pub(crate) fn run(site: &Site, variables: &Variables) -> anyhow::Result<(Vec<String>, Vec<String>)> {
     let (mut lines, mut wrong) = (Vec::new(), Vec::new());
-    for (client, program) in CLIENTS.iter().filter(|(_, program)| site.has(*program)) {
+    for (client, _) in CLIENTS.iter().filter(|(_, program)| site.has(*program)) {
         let variables = variables.clone().with("client", *client);
         let printed = site
             .run(Program::Waxseal, "client-setup {client} --instance {origin} --identity {identity}", &variables)?
