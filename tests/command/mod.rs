@@ -12,7 +12,7 @@ fn waxseal(home: &Path, arguments: &[&str]) -> Output {
     command(home, arguments).output().expect("waxseal runs")
 }
 
-fn command(home: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn command(home: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_waxseal-under-test"));
     command.args(arguments).env_clear().env("HOME", home).env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command

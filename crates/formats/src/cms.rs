@@ -493,3 +493,6 @@ pub(crate) fn hash_algorithm(oid: ObjectIdentifier) -> Option<HashAlgorithm> {
 pub(crate) fn hash_oid(algorithm: HashAlgorithm) -> ObjectIdentifier {
     HASHES.iter().find(|(known, _)| *known == algorithm).map_or(rfc5912::ID_SHA_256, |(_, oid)| *oid)
 }
+
+#[cfg(test)]
+mod tests;

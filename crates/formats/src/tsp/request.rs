@@ -1,6 +1,6 @@
 //! TimeStampReq (RFC 3161 §2.4.1) and the JSON form that Sigstore's timestamp authority takes beside it.
 
-use super::{ImprintError, Integer, MAX_INTEGER_LEN, message_imprint, read_imprint};
+use super::info::{ImprintError, Integer, MAX_INTEGER_LEN, message_imprint, read_imprint};
 use crate::asn1::{Elements, constructed, tlv};
 use crate::code::Code;
 use crate::crypto::{Digest, HashAlgorithm};

@@ -128,7 +128,8 @@ impl DriveError {
             Self::Segment { .. } | Self::Wal(_) | Self::Object { .. } | Self::Tile(_) | Self::Key(_) => {
                 Code::LOG_STORE_CORRUPT
             }
-            Self::Io { .. } | Self::Signer(_) => Code::LOG_STORE_FAILED,
+            Self::Io { .. } => Code::LOG_STORE_FAILED,
+            Self::Signer(_) => Code::KEY_UNAVAILABLE,
         }
     }
 
@@ -171,7 +172,8 @@ impl AppendError {
     pub fn code(&self) -> Code {
         match self {
             Self::Busy | Self::Full => Code::LOG_BUSY,
-            Self::Stopped | Self::Signer(_) => Code::LOG_STORE_FAILED,
+            Self::Stopped => Code::LOG_STORE_FAILED,
+            Self::Signer(_) => Code::KEY_UNAVAILABLE,
             Self::Entry(error) => error.code(),
             Self::Tree(error) => error.code(),
         }
@@ -253,7 +255,6 @@ struct Shared {
     wanted: AtomicU64,
     /// Tells the publisher that a segment is complete.
     rolled: AtomicBool,
-    _lock: DirectoryLock,
 }
 
 /// A poisoned lock means that a thread died in the middle; the log's own threads end the process then, so readers may go on.
@@ -265,6 +266,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Log {
     handle: LogHandle,
     threads: Vec<JoinHandle<()>>,
+    /// Released when the threads have stopped, whoever still holds a handle.
+    _lock: DirectoryLock,
 }
 
 /// Access to a running log; cheap to clone.

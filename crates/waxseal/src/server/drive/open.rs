@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, RwLock};
 use waxseal_formats::checkpoint::{Checkpoint, SignedCheckpoint};
 use waxseal_formats::merkle::EMPTY_ROOT;
 use waxseal_formats::note::MAX_NOTE;
+use waxseal_io::file;
 use waxseal_io::objects::FileObjects;
 use waxseal_io::signer::Signer;
 use waxseal_io::store::{Behind, DirectoryLock, StoreError, WalFile, segments, sync_directory};
@@ -72,9 +73,9 @@ impl Log {
         }
         let lock = DirectoryLock::acquire(directory)?;
         let profile = Arc::new(profile);
+        let found = recover(directory, &profile)?;
         let public = directory.join("public");
         let objects = FileObjects::open(&public).map_err(|source| DriveError::Io { path: public, source })?;
-        let found = recover(directory, &profile, &objects)?;
 
         let Recovered { state, tail, last, note } = found.recovered;
         let wal = WalFile::resume(directory, found.header.sequence, found.end, found.header.length, found.behind)?;
@@ -102,7 +103,6 @@ impl Log {
             wanted: AtomicU64::new(0),
             rolled: AtomicBool::new(false),
             settings,
-            _lock: lock,
         });
         let bundler = partial_bundle(&shared, found.synced)?;
         let mut publisher =
@@ -113,7 +113,7 @@ impl Log {
         let handle = LogHandle(shared);
         let threads =
             vec![spawn("log-driver", move || driver.run())?, spawn("log-publisher", move || publisher.run())?];
-        Ok(Self { handle, threads })
+        Ok(Self { handle, threads, _lock: lock })
     }
 }
 
@@ -144,9 +144,9 @@ struct Found {
     position: Records,
 }
 
-fn recover(directory: &Path, profile: &Arc<Profile>, objects: &FileObjects) -> Result<Found, DriveError> {
+fn recover(directory: &Path, profile: &Arc<Profile>) -> Result<Found, DriveError> {
     let synced = read_synced(directory)?;
-    let published = published_checkpoint(directory, objects)?;
+    let published = published_checkpoint(directory)?;
     let numbers = segments(directory)?;
     // The views are made of all records, so none is ever removed.
     if numbers.first().is_some_and(|first| *first != 0) {
@@ -220,11 +220,11 @@ fn recover(directory: &Path, profile: &Arc<Profile>, objects: &FileObjects) -> R
 }
 
 /// The checkpoint that was last published. A power cut may have left its file empty, but never another text.
-fn published_checkpoint(directory: &Path, objects: &FileObjects) -> Result<Option<Checkpoint>, DriveError> {
-    let path = || directory.join("public").join(CHECKPOINT);
-    let file = objects.read(CHECKPOINT, MAX_NOTE).map_err(|source| DriveError::Io { path: path(), source })?;
+fn published_checkpoint(directory: &Path) -> Result<Option<Checkpoint>, DriveError> {
+    let path = directory.join("public").join(CHECKPOINT);
+    let file = file::read(&path, MAX_NOTE).map_err(|source| DriveError::Io { path: path.clone(), source })?;
     let Some(text) = file.filter(|text| text.iter().any(|byte| *byte != 0)) else { return Ok(None) };
-    let problem = |problem: String| DriveError::Object { name: path().display().to_string(), problem };
+    let problem = |problem: String| DriveError::Object { name: path.display().to_string(), problem };
     let text = String::from_utf8(text).map_err(|_| problem("not a checkpoint".into()))?;
     let signed = SignedCheckpoint::parse(&text).map_err(|error| problem(error.to_string()))?;
     Ok(Some(signed.checkpoint))

@@ -1,0 +1,3 @@
+//! The logs of a running instance.
+
+mod kill;
