@@ -3,5 +3,6 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod command;
+mod instance;
 mod log;
 mod verify;

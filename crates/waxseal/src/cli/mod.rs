@@ -66,10 +66,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
             let _ = error.print();
-            if error.kind() != clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-                let sentence = error.kind().as_str().unwrap_or("the command line is not understood");
-                Output::Text.fail(&Failure::usage(sentence));
-            }
+            json_asked(std::env::args()).fail(&Failure::usage(usage_sentence(&error)));
             return ExitCode::from(failure::EXIT_USAGE);
         }
         Err(help) => {
@@ -98,6 +95,24 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// What is wrong with the command line, in one sentence: clap's first, which names the offending value.
+fn usage_sentence(error: &clap::Error) -> String {
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "a command is missing".to_owned();
+    }
+    let text = error.to_string();
+    let sentence: Vec<&str> = text.lines().take_while(|line| !line.trim().is_empty()).map(str::trim).collect();
+    sentence.join(" ").trim_start_matches("error: ").to_owned()
+}
+
+/// How to answer a command line that could not be parsed.
+fn json_asked(arguments: impl Iterator<Item = String>) -> Output {
+    let arguments: Vec<String> = arguments.collect();
+    let separate =
+        arguments.windows(2).any(|pair| matches!(pair, [flag, value] if flag == "--output" && value == "json"));
+    if separate || arguments.iter().any(|argument| argument == "--output=json") { Output::Json } else { Output::Text }
+}
+
 async fn run(command: Command, output: Output) -> Result<(), Failure> {
     match command {
         Command::Demo(args) => demo::run(args, output).await,
@@ -116,5 +131,35 @@ async fn run(command: Command, output: Output) -> Result<(), Failure> {
                 &serde_json::json!({"name": Cli::command().get_name(), "version": version}),
             )
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cli, Output, json_asked, usage_sentence};
+    use clap::{CommandFactory, Parser};
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_usage_is_told_in_a_sentence_with_the_offending_value() {
+        let sentence = |arguments: &[&str]| {
+            usage_sentence(&Cli::try_parse_from([&["waxseal"], arguments].concat()).expect_err("refused"))
+        };
+        assert_eq!(sentence(&["foo"]), "unrecognized subcommand 'foo'");
+        assert!(sentence(&["trust", "add", "http://x"]).contains("--root"));
+        assert_eq!(sentence(&["trust"]), "a command is missing");
+        assert_eq!(sentence(&[]), "a command is missing");
+    }
+
+    #[test]
+    fn json_is_answered_with_json_even_if_the_rest_is_not_understood() {
+        let asked = |arguments: &[&str]| json_asked(arguments.iter().map(ToString::to_string));
+        assert_eq!(asked(&["waxseal", "foo", "--output", "json"]), Output::Json);
+        assert_eq!(asked(&["waxseal", "--output=json", "foo"]), Output::Json);
+        assert_eq!(asked(&["waxseal", "foo", "--output", "text"]), Output::Text);
     }
 }

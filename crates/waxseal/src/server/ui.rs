@@ -152,7 +152,7 @@ impl Ui {
                      sigstore --instance {url}/tuf trust-instance 1.root.json"
                 ),
             ),
-            ("Others", format!("waxseal client-setup gitsign --instance {url}")),
+            ("Whole examples", format!("waxseal client-setup cosign --instance {url}")),
         ]
     }
 }
