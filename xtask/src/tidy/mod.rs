@@ -68,6 +68,11 @@ const RULES: &[Rule] = &[
     Rule { name: "engine-clippy", about: "the engines share one clippy.toml", check: source::engine_clippy },
     Rule { name: "module-walls", about: "modules on one floor do not import each other", check: source::module_walls },
     Rule { name: "engine-acts", about: "engines decide, shells act", check: source::engine_acts },
+    Rule {
+        name: "one-clock",
+        about: "the time of day and random bytes come from waxseal_io::system",
+        check: source::one_clock,
+    },
     Rule { name: "file-length", about: "a file past 600 lines holds a second concept", check: source::file_length },
     Rule { name: "no-unsafe", about: "no unsafe code", check: source::no_unsafe },
     Rule { name: "no-placeholders", about: "what is in the tree works", check: source::no_placeholders },

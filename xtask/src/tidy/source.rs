@@ -157,6 +157,30 @@ pub(super) fn engine_acts(repository: &Repository) -> Vec<Finding> {
     findings
 }
 
+/// Where the time of day and random bytes come from.
+const SYSTEM: &str = "crates/io/src/system.rs";
+
+/// The names by which they are read.
+const SYSTEM_CALLS: &[&str] =
+    &["SystemTime::now", "Timestamp::now", "Zoned::now", "rand::fill", "rand::generate", "getrandom"];
+
+pub(super) fn one_clock(repository: &Repository) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let files: Vec<&File> = repository.rust().filter(|file| file.path.starts_with("crates/")).collect();
+    let tests = test_files(&files);
+    for file in files.iter().filter(|file| file.path != SYSTEM && !tests.contains(&file.path)) {
+        for path in lexer::paths(&lexer::without_tests(&file.tokens())) {
+            if SYSTEM_CALLS.iter().any(|call| path.contains(call)) {
+                findings.push(Finding::new(
+                    format!("{}:{}", file.path, path.line),
+                    format!("{}: ask waxseal_io::system", path.text()),
+                ));
+            }
+        }
+    }
+    findings
+}
+
 /// The files that `#[cfg(test)] mod NAME;` brings in.
 fn test_files(files: &[&File]) -> BTreeSet<String> {
     let mut tests = BTreeSet::new();
@@ -295,6 +319,13 @@ pub(super) mod tests {
                     engine("#[cfg(test)] mod tests { }\nfn f() { std::fs::read(p); }"),
                 ],
             ),
+            (
+                "one-clock",
+                vec![
+                    one("crates/waxseal/src/server/tsa.rs", "fn f() { jiff::Timestamp::now(); }"),
+                    one("crates/io/src/jwks.rs", "fn f() { aws_lc_rs::rand::fill(b); }"),
+                ],
+            ),
             ("file-length", vec![one("crates/log/src/wal.rs", &"\n".repeat(601))]),
             ("no-unsafe", vec![one("tests/main.rs", "fn f() { unsafe { g() } }")]),
             (
@@ -327,6 +358,20 @@ pub(super) mod tests {
         ";
         assert!(engine_acts(&one("crates/verify/src/chain.rs", fine)).is_empty());
         assert!(engine_acts(&one("crates/io/src/system.rs", "use std::fs;")).is_empty());
+    }
+
+    #[test]
+    fn the_system_and_tests_may_read_the_clock() {
+        let read = "fn now() { Timestamp::now() }";
+        assert!(one_clock(&one(SYSTEM, read)).is_empty());
+        assert!(
+            one_clock(&one(
+                "crates/io/src/jwks.rs",
+                "use std::time::Instant; #[cfg(test)] mod t { fn f() { Timestamp::now() } }"
+            ))
+            .is_empty()
+        );
+        assert!(one_clock(&one("xtask/src/main.rs", read)).is_empty());
     }
 
     #[test]
