@@ -1,6 +1,8 @@
 //! A running instance, as users start it, and what it says over HTTP.
 
+mod durable;
 mod matrix;
+mod refusals;
 mod wire;
 
 use base64::Engine as _;

@@ -35,6 +35,7 @@ use waxseal_log::state::{Batch, LogState, StateError};
 use waxseal_log::tail::Tail;
 use waxseal_log::wal::{Record, WalError};
 
+pub use open::Reading;
 pub use tree::{PublishedTile, TreeError};
 
 /// How a log is driven. The default is meant for production.

@@ -32,6 +32,8 @@ use waxseal_io::system;
 
 /// The signing key's file in the data directory.
 pub const KEY_FILE: &str = "keys/idp.pem";
+/// What a data directory that was whole once has to have for it.
+pub const FILES: [&str; 2] = [KEY_FILE, secret::FILE];
 /// Path of the endpoint that makes tokens, below the origin.
 pub const MINT_PATH: &str = "/idp/mint";
 /// Longest request for a token, in bytes.

@@ -3,11 +3,11 @@
 
 use crate::server::config::{self, ConfigError, UpSettings};
 use crate::server::ct::{self, CtLog};
-use crate::server::drive::{self, DriveError, Log};
+use crate::server::drive::{self, DriveError, Log, Reading};
 use crate::server::fulcio::{self, Fulcio};
 use crate::server::gateway;
 use crate::server::idp::claims::IssuerKind;
-use crate::server::idp::{Idp, IdpError};
+use crate::server::idp::{self, Idp, IdpError};
 use crate::server::material::{Material, MaterialError};
 use crate::server::rekor_v2::{self, RekorV2};
 use crate::server::telemetry::Metrics;
@@ -202,20 +202,21 @@ impl Opened {
         made.map_err(|source| StartError::DataDir { path: data_dir.clone(), source })?;
         let lock = DirectoryLock::acquire(data_dir)?;
         let host = host(url)?;
-        let mut material = Material::open(data_dir, &host, system::now())?;
+        let material = Material::open(data_dir, &host, system::now())?;
+        material.require(data_dir, idp::FILES.into_iter().chain(tuf::FILES))?;
         let logs = data_dir.join("logs");
         let create = !material.is_whole();
-        let ct = open_log(&logs, "ct", ct_profile(&host, &material), &material.ct_signer, create)?;
-        let rekor = open_log(&logs, "rekor", rekor_profile(&host, &material), &material.rekor_signer, create)?;
+        let ct = read_log(&logs, "ct", ct_profile(&host, &material), &material.ct_signer, create)?;
+        let rekor = read_log(&logs, "rekor", rekor_profile(&host, &material), &material.rekor_signer, create)?;
+        // Both are sound: only now one of them may be changed.
+        let start = |name, log: Reading| log.start().map_err(|source| StartError::Log { name, source });
+        let (ct, rekor) = (start("ct", ct)?, start("rekor", rekor)?);
         let idp = Arc::new(Idp::open(data_dir, url)?);
-        if create {
-            material.complete()?;
-        }
         Ok(Self { url: url.to_owned(), settings: settings.clone(), lock, material, ct, rekor, idp })
     }
 
     async fn into_instance(self, listener: TcpListener) -> Result<Instance, StartError> {
-        let Self { url, settings, lock, material, ct, rekor, idp } = self;
+        let Self { url, settings, lock, mut material, ct, rekor, idp } = self;
         let rules = config::rules(settings.rules.as_deref(), &idp.issuers()?)?;
         let jwks = Arc::new(Jwks::new(Arc::new(Http::new(PlainHttp::LoopbackOnly)), idp.keys()));
 
@@ -237,6 +238,9 @@ impl Opened {
         let opening = tokio::task::spawn_blocking(move || Tuf::open(&data_dir, targets, system::now()));
         let tuf = opening.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         let tuf = Arc::new(tuf);
+        if !material.is_whole() {
+            material.complete()?;
+        }
 
         let ui = Ui { url: url.clone(), operator: material.host.clone(), tuf: Arc::clone(&tuf), ready: Vec::new() };
         let metrics = Arc::new(Metrics::new(|_| {}));
@@ -270,21 +274,21 @@ fn rekor_profile(host: &str, material: &Material) -> Profile {
     Profile { origin: host.to_owned(), key: material.rekor_signer.public_key().clone(), face: Face::Rekor }
 }
 
-/// Opens a log; only in a directory that was never whole is a missing one made.
-fn open_log(
+/// Reads a log; only in a directory that was never whole is a missing one made.
+fn read_log(
     logs: &Path,
     name: &'static str,
     profile: Profile,
     signer: &Arc<KeyPair>,
     create: bool,
-) -> Result<Log, StartError> {
+) -> Result<Reading, StartError> {
     let failed = |source| StartError::Log { name, source };
     let directory = logs.join(name);
     let settings = drive::Settings::default();
     if create && !Log::exists(&directory).map_err(failed)? {
         Log::create(&directory, &profile, &settings).map_err(failed)?;
     }
-    Log::open(&directory, profile, signer.clone(), settings).map_err(failed)
+    Log::read(&directory, profile, signer.clone(), settings).map_err(failed)
 }
 
 /// What clients are told of the instance: all of it is valid since it was made.

@@ -6,7 +6,7 @@
 //! <data-dir>/certificates/<name>.pem       one certificate each
 //! ```
 //!
-//! `instance.json` is written last, when the logs are there as well: a directory that has it is whole, and nothing in it is ever
+//! `instance.json` is written last, when the logs, the TUF repository and the demo provider are there as well: a directory that has it is whole, and nothing in it is ever
 //! made anew.
 
 use jiff::Timestamp;
@@ -146,6 +146,15 @@ impl Material {
     #[must_use]
     pub const fn is_whole(&self) -> bool {
         self.whole
+    }
+
+    /// Checks that the files of other parts are there if the directory is whole.
+    ///
+    /// # Errors
+    /// [`MaterialError::Missing`] for the first that is not.
+    pub fn require<'a>(&self, data_dir: &Path, names: impl IntoIterator<Item = &'a str>) -> Result<(), MaterialError> {
+        let missing = names.into_iter().map(|name| data_dir.join(name)).find(|path| self.whole && !path.exists());
+        missing.map_or(Ok(()), |path| Err(MaterialError::Missing { path }))
     }
 
     /// Declares the directory whole.

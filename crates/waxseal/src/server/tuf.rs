@@ -40,6 +40,11 @@ use waxseal_verify::tuf::TufError as VerifyError;
 /// How often the background task looks whether something is due.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
+/// What a data directory that was whole once has to have for it: a repository that began anew would be another one to every
+/// client. The root key is missed when a root has to be signed; it may be kept elsewhere.
+pub const FILES: [&str; 4] =
+    ["tuf/1.root.json", "keys/tuf-timestamp.pem", "keys/tuf-snapshot.pem", "keys/tuf-targets.pem"];
+
 /// Why the repository cannot be opened or renewed.
 #[derive(Debug, thiserror::Error)]
 pub enum TufError {

@@ -1,7 +1,7 @@
 //! Making a log and taking it up again: what the records say, through the same transition as live.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 
@@ -55,16 +55,29 @@ impl Log {
         }
     }
 
-    /// Takes up a log: replays its records, publishes what was not published, and starts its threads.
+    /// Takes up a log: [`Log::read`] and [`Reading::start`].
     ///
     /// # Errors
-    /// [`DriveError`]; nothing but an unfinished last record is ever dropped, and on an error nothing is changed.
+    /// As those.
     pub fn open(
         directory: &Path,
         profile: Profile,
         signer: Arc<dyn Signer>,
         settings: Settings,
     ) -> Result<Self, DriveError> {
+        Self::read(directory, profile, signer, settings)?.start()
+    }
+
+    /// Reads a log and replays its records. Nothing is changed, so that several can be read before one of them is.
+    ///
+    /// # Errors
+    /// [`DriveError`].
+    pub fn read(
+        directory: &Path,
+        profile: Profile,
+        signer: Arc<dyn Signer>,
+        settings: Settings,
+    ) -> Result<Reading, DriveError> {
         if signer.public_key() != &profile.key {
             return Err(DriveError::Key(profile.origin));
         }
@@ -74,11 +87,31 @@ impl Log {
         let lock = DirectoryLock::acquire(directory)?;
         let profile = Arc::new(profile);
         let found = recover(directory, &profile)?;
+        Ok(Reading { directory: directory.to_owned(), profile, signer, settings, lock, found })
+    }
+}
+
+/// A log that was read and found whole.
+pub struct Reading {
+    directory: PathBuf,
+    profile: Arc<Profile>,
+    signer: Arc<dyn Signer>,
+    settings: Settings,
+    lock: DirectoryLock,
+    found: Found,
+}
+
+impl Reading {
+    /// Publishes what was not published, and starts the log's threads.
+    ///
+    /// # Errors
+    /// [`DriveError`]; nothing but an unfinished last record is ever dropped.
+    pub fn start(self) -> Result<Log, DriveError> {
+        let Self { directory, profile, signer, settings, lock, found } = self;
         let public = directory.join("public");
         let objects = FileObjects::open(&public).map_err(|source| DriveError::Io { path: public, source })?;
-
         let Recovered { state, tail, last, note } = found.recovered;
-        let wal = WalFile::resume(directory, found.header.sequence, found.end, found.header.length, found.behind)?;
+        let wal = WalFile::resume(&directory, found.header.sequence, found.end, found.header.length, found.behind)?;
         let batch = last.map(Arc::new);
         let mut head =
             Head { size: state.edge().size(), root: state.edge().root(), time: state.time(), note: note.into() };
@@ -88,7 +121,7 @@ impl Log {
         // Whatever was published has to be older than the next batch, even if its checkpoint is not published yet.
         let published = Head { size: found.synced, root: EMPTY_ROOT, time: head.time, note: "".into() };
         let shared = Arc::new(Shared {
-            directory: directory.to_owned(),
+            directory,
             profile,
             objects,
             queue: Mutex::new(Queue { pool: Pool::new(settings.limits), open: true }),
@@ -113,7 +146,7 @@ impl Log {
         let handle = LogHandle(shared);
         let threads =
             vec![spawn("log-driver", move || driver.run())?, spawn("log-publisher", move || publisher.run())?];
-        Ok(Self { handle, threads, _lock: lock })
+        Ok(Log { handle, threads, _lock: lock })
     }
 }
 
