@@ -1,6 +1,8 @@
 //! What an attacker would edit, on real bundles: one test for each class of advisory that a bundle's verifier has had.
 
-use super::{identity, judge};
+use super::{identity, judge, key};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use waxseal_testkit::{Vectors, vectors};
 use waxseal_verify::bundle::Policy;
@@ -35,8 +37,41 @@ fn verdict(signed: &Signed, root: &Value, now: &str) -> Result<(), &'static str>
         .map(|_| ())
 }
 
+/// As the older form of the same bundle: a chain of one certificate, media type v0.1.
+fn relabelled(mut signed: Signed) -> Signed {
+    let leaf = signed.bundle["verificationMaterial"]["certificate"].clone();
+    signed.bundle["mediaType"] = "application/vnd.dev.sigstore.bundle+json;version=0.1".into();
+    let material = signed.bundle["verificationMaterial"].as_object_mut().expect("object");
+    material.remove("certificate");
+    material.insert("x509CertificateChain".into(), serde_json::json!({"certificates": [leaf]}));
+    signed
+}
+
+fn remove(signed: &mut Signed, field: &str) {
+    signed.bundle.pointer_mut(ENTRY).and_then(Value::as_object_mut).expect("entry").remove(field);
+}
+
+/// The trusted root with another end of every `validFor` in the list `of`.
+fn closed(root: &Value, of: &str, end: &str) -> Value {
+    let mut closed = root.clone();
+    for one in closed[of].as_array_mut().expect("a list") {
+        let key = if one.get("publicKey").is_some() { &mut one["publicKey"] } else { one };
+        key["validFor"]["end"] = end.into();
+    }
+    closed
+}
+
 fn set(value: &mut Value, pointer: &str, new: Value) {
     *value.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer}")) = new;
+}
+
+fn body(bundle: &Value) -> Value {
+    let body = bundle.pointer(&format!("{ENTRY}/canonicalizedBody")).and_then(Value::as_str).expect("body");
+    serde_json::from_slice(&STANDARD.decode(body).expect("base64")).expect("JSON")
+}
+
+fn set_body(bundle: &mut Value, body: &Value) {
+    set(bundle, &format!("{ENTRY}/canonicalizedBody"), STANDARD.encode(body.to_string()).into());
 }
 
 const ENTRY: &str = "/verificationMaterial/tlogEntries/0";
@@ -89,15 +124,145 @@ fn cve_2022_36056_any_one_part_of_another_valid_bundle() {
 fn relabelled_as_v0_1_without_a_proof() {
     let Some(vectors) = vectors() else { return };
     let root = root(&vectors);
-    let mut edited = signed(&vectors, "c3-blob-files", "cosign3-2");
-    let leaf = edited.bundle["verificationMaterial"]["certificate"].clone();
-    edited.bundle["mediaType"] = "application/vnd.dev.sigstore.bundle+json;version=0.1".into();
-    let material = edited.bundle["verificationMaterial"].as_object_mut().expect("object");
-    material.remove("certificate");
-    material.insert("x509CertificateChain".into(), serde_json::json!({"certificates": [leaf]}));
+    let mut edited = relabelled(signed(&vectors, "c3-blob-files", "cosign3-2"));
     assert_eq!(verdict(&edited, &root, NOW), Ok(()), "the older form of the same bundle");
-    edited.bundle.pointer_mut(ENTRY).and_then(Value::as_object_mut).expect("entry").remove("inclusionProof");
+    remove(&mut edited, "inclusionProof");
     assert_eq!(verdict(&edited, &root, NOW), Err("log.proof-missing"));
+}
+
+/// In bundles v0.1 a promise suffices, so it has to be one: without the time that it signs, anything stood for a log entry.
+#[test]
+fn relabelled_as_v0_1_with_a_promise_of_nothing() {
+    let Some(vectors) = vectors() else { return };
+    let root = root(&vectors);
+    let mut edited = relabelled(signed(&vectors, "py-r1", "sigstore-python-3"));
+    remove(&mut edited, "inclusionProof");
+    assert_eq!(verdict(&edited, &root, NOW), Ok(()), "a promise alone, as old clients wrote it");
+    remove(&mut edited, "integratedTime");
+    assert_eq!(verdict(&edited, &root, NOW), Err("log.set-invalid"));
+    set(&mut edited.bundle, &format!("{ENTRY}/inclusionPromise/signedEntryTimestamp"), "AAAA".into());
+    assert_eq!(verdict(&edited, &root, NOW), Err("log.set-invalid"));
+    remove(&mut edited, "inclusionPromise");
+    assert_eq!(verdict(&edited, &root, NOW), Err("log.proof-missing"));
+}
+
+/// The unsigned root hash of a proof without a checkpoint proves nothing, and still may not contradict the entry.
+#[test]
+fn a_proof_without_a_checkpoint_that_leads_elsewhere() {
+    let Some(vectors) = vectors() else { return };
+    let root = root(&vectors);
+    let mut edited = relabelled(signed(&vectors, "py-r1", "sigstore-python-3"));
+    let proof = edited.bundle.pointer_mut(&format!("{ENTRY}/inclusionProof")).and_then(Value::as_object_mut);
+    proof.expect("proof").remove("checkpoint");
+    assert_eq!(verdict(&edited, &root, NOW), Ok(()), "the promise suffices");
+    set(&mut edited.bundle, &format!("{ENTRY}/inclusionProof/rootHash"), STANDARD.encode([7; 32]).into());
+    assert_eq!(verdict(&edited, &root, NOW), Err("log.proof-invalid"));
+}
+
+/// CVE-2022-36056, field by field: a body of its own right form about something else, for each kind of entry.
+#[test]
+fn cve_2022_36056_any_one_field_of_the_logged_body() {
+    let Some(vectors) = vectors() else { return };
+    let root = root(&vectors);
+    let digest = || Value::from("0".repeat(64));
+    let bytes = || Value::from(STANDARD.encode("something else"));
+    let other = |bundle: &str, pointer: &str| {
+        let bundle = vectors.read(&format!("private-instance/bundles/{bundle}.sigstore.json"));
+        body(&serde_json::from_slice(&bundle).expect("JSON")).pointer(pointer).expect(pointer).clone()
+    };
+    let key = "/spec/signature/publicKey/content";
+    let verifier = "/spec/signatures/0/verifier";
+    let signer = "/spec/content/envelope/signatures/0/publicKey";
+    let v2 = "/spec/hashedRekordV002";
+    let certificate = format!("{v2}/signature/verifier/x509Certificate/rawBytes");
+    for (bundle, artifact, pointer, value) in [
+        ("py-r1", "sigstore-python-3", "/spec/data/hash/value", digest()),
+        ("py-r1", "sigstore-python-3", "/spec/signature/content", bytes()),
+        ("py-r1", "sigstore-python-3", key, other("c3-v1only", key)),
+        ("py-r1-att", "sigstore-python-3", "/spec/payloadHash/value", digest()),
+        ("py-r1-att", "sigstore-python-3", "/spec/signatures/0/signature", bytes()),
+        ("py-r1-att", "sigstore-python-3", verifier, other("c3-v1only-att", verifier)),
+        ("js-r1-att", "sigstore-js-1", "/spec/content/payloadHash/value", digest()),
+        ("js-r1-att", "sigstore-js-1", "/spec/content/envelope/payloadType", "text/plain".into()),
+        ("js-r1-att", "sigstore-js-1", "/spec/content/envelope/signatures/0/sig", STANDARD.encode("QUFB").into()),
+        ("js-r1-att", "sigstore-js-1", signer, other("py-r1-att", verifier)),
+        ("c3-blob-files", "cosign3-2", &format!("{v2}/data/digest"), STANDARD.encode([7; 32]).into()),
+        ("c3-blob-files", "cosign3-2", &format!("{v2}/signature/content"), bytes()),
+        ("c3-blob-files", "cosign3-2", &certificate, other("py-sign", &certificate)),
+        (
+            "c3-blob-files",
+            "cosign3-2",
+            &format!("{v2}/signature/verifier/keyDetails"),
+            "PKIX_ECDSA_P384_SHA_384".into(),
+        ),
+    ] {
+        let mut edited = signed(&vectors, bundle, artifact);
+        let mut changed = body(&edited.bundle);
+        assert_ne!(changed.pointer(pointer), Some(&value), "{bundle} {pointer}");
+        set(&mut changed, pointer, value);
+        set_body(&mut edited.bundle, &changed);
+        let code = verdict(&edited, &root, NOW).expect_err(pointer);
+        assert_eq!(code, "log.entry-mismatch", "{bundle} {pointer}");
+    }
+}
+
+/// The lists of signatures in logged envelopes: one, the bundle's, and no second one beside it.
+#[test]
+fn a_logged_envelope_with_a_second_signature() {
+    let Some(vectors) = vectors() else { return };
+    let root = root(&vectors);
+    for (bundle, artifact, pointer) in [
+        ("py-r1-att", "sigstore-python-3", "/spec/signatures"),
+        ("js-r1-att", "sigstore-js-1", "/spec/content/envelope/signatures"),
+    ] {
+        let mut edited = signed(&vectors, bundle, artifact);
+        let mut changed = body(&edited.bundle);
+        let list = changed.pointer_mut(pointer).and_then(Value::as_array_mut).expect("list");
+        let first = list.first().cloned().expect("one");
+        list.push(first);
+        set_body(&mut edited.bundle, &changed);
+        assert_eq!(verdict(&edited, &root, NOW), Err("log.entry-mismatch"), "{bundle}");
+    }
+}
+
+/// An envelope's entry is no entry for a blob's signature, and the other way round.
+#[test]
+fn an_entry_of_the_other_content() {
+    let Some(vectors) = vectors() else { return };
+    let root = root(&vectors);
+    for (one, other) in [(("py-r1", "sigstore-python-3"), "py-r1-att"), (("py-r1-att", "sigstore-python-3"), "py-r1")] {
+        let mut edited = signed(&vectors, one.0, one.1);
+        let entry = signed(&vectors, other, one.1).bundle.pointer(ENTRY).expect("entry").clone();
+        set(&mut edited.bundle, ENTRY, entry);
+        assert_eq!(verdict(&edited, &root, NOW), Err("log.entry-mismatch"), "{other}");
+    }
+}
+
+/// The protocol follows from the checkpoint: an entry of Rekor v1 under a checkpoint of Rekor v2 would need no promise.
+#[test]
+fn an_entry_of_rekor_v1_under_a_checkpoint_of_rekor_v2() {
+    let Some(vectors) = vectors() else { return };
+    let root = root(&vectors);
+    let mut edited = signed(&vectors, "py-r1", "sigstore-python-3");
+    let proof = format!("{ENTRY}/inclusionProof");
+    let other = signed(&vectors, "c3-blob-files", "cosign3-2").bundle.pointer(&proof).expect("proof").clone();
+    set(&mut edited.bundle, &proof, other);
+    assert_eq!(verdict(&edited, &root, NOW), Err("log.entry-kind"));
+}
+
+/// Material that does not verify is not passed over because other material does.
+#[test]
+fn good_material_does_not_excuse_bad_material_beside_it() {
+    let Some(vectors) = vectors() else { return };
+    let root = root(&vectors);
+    let one = signed(&vectors, "c3-blob-files", "cosign3-2");
+    let other = signed(&vectors, "py-sign", "sigstore-python-1");
+    for (list, code) in [("/verificationMaterial/tlogEntries", "log.entry-mismatch"), (TOKENS, "time.token-mismatch")] {
+        let mut edited = Signed { bundle: one.bundle.clone(), artifact: one.artifact.clone() };
+        let foreign = other.bundle.pointer(list).and_then(Value::as_array).expect(list).clone();
+        edited.bundle.pointer_mut(list).and_then(Value::as_array_mut).expect(list).extend(foreign);
+        assert_eq!(verdict(&edited, &root, NOW), Err(code), "{list}");
+    }
 }
 
 /// CVE-2026-54787: an integrated time counted although nothing signed it.
@@ -129,6 +294,63 @@ fn a_rekor_v2_key_has_to_be_valid_at_the_proven_time() {
         log["publicKey"]["validFor"]["end"] = "2026-11-02T00:00:00Z".into();
     }
     assert_eq!(verdict(&case, &edited, NOW), Err("log.key-window"));
+}
+
+/// A Rekor v1 entry without its promise has no time of its own either.
+#[test]
+fn a_rekor_v1_key_without_a_promise_has_to_be_valid_at_the_proven_time() {
+    let Some(vectors) = vectors() else { return };
+    let mut edited = signed(&vectors, "py-r1", "sigstore-python-3");
+    remove(&mut edited, "inclusionPromise");
+    let root = root(&vectors);
+    assert_eq!(verdict(&edited, &root, NOW), Ok(()));
+    assert_eq!(verdict(&edited, &closed(&root, "tlogs", "2026-11-02T00:00:00Z"), NOW), Err("log.key-window"));
+}
+
+/// A retired log's key may have leaked: what it signs counts only with a time that somebody else proves.
+#[test]
+fn a_bare_key_does_not_lift_the_window_of_the_logs_key() {
+    let Some(vectors) = vectors() else { return };
+    let root = root(&vectors);
+    let pem = vectors.read("private-instance/keys/throwaway.pub");
+    let policy = key(std::str::from_utf8(&pem).expect("PEM")).expect("a key");
+    let now: jiff::Timestamp = NOW.parse().expect("a time");
+    let judged = |signed: &Signed, root: &Value| {
+        let (bundle, root) = (signed.bundle.to_string(), root.to_string());
+        judge(bundle.as_bytes(), &signed.artifact, root.as_bytes(), &policy, now).map(|_| ())
+    };
+    let mut case = signed(&vectors, "c3-key-blob", "cosign3-2");
+    let (before, after) =
+        (closed(&root, "tlogs", "2026-11-02T00:00:00Z"), closed(&root, "tlogs", "2026-11-24T20:00:00Z"));
+    assert_eq!(judged(&case, &before), Err("log.key-window"));
+    assert_eq!(judged(&case, &after), Ok(()), "a timestamp proves that the key was still in use");
+    set(&mut case.bundle, TOKENS, Value::Array(Vec::new()));
+    assert_eq!(judged(&case, &root), Ok(()), "a bare key needs no time");
+    assert_eq!(judged(&case, &after), Err("log.key-window"));
+}
+
+/// A hint that is the hash of a key is not another key's.
+#[test]
+fn the_hint_of_another_key() {
+    let Some(vectors) = vectors() else { return };
+    let root = root(&vectors).to_string();
+    let pem = vectors.read("private-instance/keys/throwaway.pub");
+    let policy = key(std::str::from_utf8(&pem).expect("PEM")).expect("a key");
+    let now: jiff::Timestamp = NOW.parse().expect("a time");
+    let mut case = signed(&vectors, "c3-key-blob", "cosign3-2");
+    for (hint, verdict) in
+        [(STANDARD.encode([7; 32]), Err("signature.key-mismatch")), ("the release key".to_owned(), Ok(()))]
+    {
+        set(&mut case.bundle, "/verificationMaterial/publicKey/hint", hint.into());
+        let bundle = case.bundle.to_string();
+        let found = judge(bundle.as_bytes(), &case.artifact, root.as_bytes(), &policy, now).map(|_| ());
+        assert_eq!(found, verdict);
+    }
+    // And the two kinds of signers are not taken for one another.
+    let case = signed(&vectors, "c3-blob-files", "cosign3-2");
+    let bundle = case.bundle.to_string();
+    let found = judge(bundle.as_bytes(), &case.artifact, root.as_bytes(), &policy, now).err();
+    assert_eq!(found, Some("signature.key-mismatch"));
 }
 
 /// A clock that is behind, or a token from tomorrow.

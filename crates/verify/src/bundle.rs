@@ -5,7 +5,7 @@
 
 use crate::chain::{self, ChainError, Usage};
 use crate::identity::{self, IdentityError, IdentityPolicy};
-use crate::inclusion::{self, InclusionError, LogEvidence, LogProtocol, SigningKey};
+use crate::inclusion::{self, InclusionError, LogEvidence, SigningKey};
 use crate::sct::{self, SctError, SctEvidence};
 use crate::signature::{self, Artifact, ContentEvidence, SignatureError, Signed, SignedContent};
 use crate::timestamp::{self, TimestampError, TimestampEvidence};
@@ -211,13 +211,12 @@ fn by_certificate(
     let times = times?;
     let integrated = log.iter().filter_map(|entry| entry.integrated_time);
     let proven: Vec<Timestamp> = times.iter().map(|timestamp| timestamp.time).chain(integrated).collect();
-    let (first, later) = proven.split_first().ok_or(Rejection::TimeMissing)?;
-    key_windows(&log, &proven, root)?;
-    let issuer = chain::issuer_of(leaf, chain, &root.certificate_authorities, Usage::CodeSigning, *first)?;
-    for time in later {
-        chain::issuer_of(leaf, chain, &root.certificate_authorities, Usage::CodeSigning, *time)?;
+    key_windows(&log, &proven, root, now)?;
+    let mut issuer = None;
+    for time in proven {
+        issuer = Some(chain::issuer_of(leaf, chain, &root.certificate_authorities, Usage::CodeSigning, time)?);
     }
-    let scts = sct::verify(leaf, &issuer, &root.ctlogs)?;
+    let scts = sct::verify(leaf, &issuer.ok_or(Rejection::TimeMissing)?, &root.ctlogs)?;
     let subject = leaf.subject_alt_name().map_err(Rejection::Certificate)?;
     identity::check(identities, subject, leaf.extensions())?;
     let signer = SignerEvidence::Certificate { subject: subject.clone(), extensions: leaf.extensions().clone(), scts };
@@ -241,7 +240,7 @@ fn by_key(
     let log = logged(bundle, signed, SigningKey::Key(key), root, now)?;
     let times = timestamps(bundle, signed, root, now)?;
     let proven: Vec<Timestamp> = times.iter().map(|timestamp| timestamp.time).collect();
-    key_windows(&log, &proven, root)?;
+    key_windows(&log, &proven, root, now)?;
     let spki_sha256 = inclusion::hex(&key.spki_sha256());
     Ok(Evidence { signer: SignerEvidence::Key { spki_sha256 }, content, log, times })
 }
@@ -310,12 +309,19 @@ fn timestamps(
     }
 }
 
-/// A Rekor v2 log has no time of its own: its key has to be valid at the times that are proven otherwise.
-fn key_windows(log: &[LogEvidence], proven: &[Timestamp], root: &TrustedRoot) -> Result<(), InclusionError> {
-    for entry in log.iter().filter(|entry| entry.protocol == LogProtocol::RekorV2) {
+/// The key of a log whose entry has no proven time of its own, as always in Rekor v2, has to be valid at the times that are
+/// proven otherwise. Where nothing is, as with a bare key, it has to be valid now: a key that was retired may have leaked since.
+fn key_windows(
+    log: &[LogEvidence],
+    proven: &[Timestamp],
+    root: &TrustedRoot,
+    now: Timestamp,
+) -> Result<(), InclusionError> {
+    let times = if proven.is_empty() { std::slice::from_ref(&now) } else { proven };
+    for entry in log.iter().filter(|entry| entry.integrated_time.is_none()) {
         let window =
             root.tlogs.iter().find(|log| inclusion::hex(&log.log_id) == entry.log_id).map(|log| &log.valid_for);
-        for time in proven {
+        for time in times {
             if window.is_some_and(|window| !window.contains(*time)) {
                 return Err(InclusionError::KeyWindow { log: entry.log.clone(), time: *time });
             }

@@ -186,7 +186,7 @@ mod tests {
         authority: CertificateAuthority,
     }
 
-    fn hierarchy(root: (i32, i32), intermediate: (i32, i32), leaf: ExtendedKeyUsagePurpose) -> Hierarchy {
+    fn hierarchy(root: (i32, i32), intermediate: (i32, i32), leaf: &[ExtendedKeyUsagePurpose]) -> Hierarchy {
         let parse = |der: &[u8]| Certificate::from_der(der).expect("certificate");
         let root_key = KeyPair::generate().expect("key");
         let root_params = params("root", root, &[], true);
@@ -198,7 +198,7 @@ mod tests {
         let middle_issuer = Issuer::new(middle, key);
         let leaf_key = KeyPair::generate().expect("key");
         let leaf_certificate =
-            params("leaf", (2026, 2027), &[leaf], false).signed_by(&leaf_key, &middle_issuer).expect("leaf");
+            params("leaf", (2026, 2027), leaf, false).signed_by(&leaf_key, &middle_issuer).expect("leaf");
         Hierarchy {
             leaf: parse(leaf_certificate.der()),
             authority: CertificateAuthority {
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn the_issuer_is_found_in_any_order_of_the_chain() {
-        let mut hierarchy = hierarchy(YEARS, YEARS, ExtendedKeyUsagePurpose::CodeSigning);
+        let mut hierarchy = hierarchy(YEARS, YEARS, &[ExtendedKeyUsagePurpose::CodeSigning]);
         let intermediate = hierarchy.authority.chain.first().cloned().expect("intermediate");
         assert_eq!(judge(&hierarchy, TIME), Ok(intermediate.clone()));
         hierarchy.authority.chain.reverse();
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_leaf_has_to_be_valid_at_the_proven_time() {
-        let hierarchy = hierarchy(YEARS, YEARS, ExtendedKeyUsagePurpose::CodeSigning);
+        let hierarchy = hierarchy(YEARS, YEARS, &[ExtendedKeyUsagePurpose::CodeSigning]);
         for time in ["2025-12-31T23:59:59Z", "2027-01-01T00:00:01Z"] {
             assert_eq!(judge(&hierarchy, time), Err(Code::TIME_OUTSIDE_CERTIFICATE));
         }
@@ -240,25 +240,28 @@ mod tests {
     /// CVE-2026-24122: an expired intermediate or root was accepted.
     #[test]
     fn cve_2026_24122_every_certificate_of_the_path_has_to_be_valid() {
-        let purpose = ExtendedKeyUsagePurpose::CodeSigning;
-        assert_eq!(judge(&hierarchy(YEARS, (2020, 2026), purpose.clone()), TIME), Err(Code::CERTIFICATE_EXPIRED));
-        assert_eq!(judge(&hierarchy((2020, 2026), YEARS, purpose), TIME), Err(Code::CERTIFICATE_EXPIRED));
+        let purposes = [ExtendedKeyUsagePurpose::CodeSigning];
+        for other in [(2020, 2026), (2027, 2036)] {
+            assert_eq!(judge(&hierarchy(YEARS, other, &purposes), TIME), Err(Code::CERTIFICATE_EXPIRED));
+            assert_eq!(judge(&hierarchy(other, YEARS, &purposes), TIME), Err(Code::CERTIFICATE_EXPIRED));
+        }
     }
 
     #[test]
-    fn a_certificate_for_another_use_is_refused() {
-        let hierarchy = hierarchy(YEARS, YEARS, ExtendedKeyUsagePurpose::ServerAuth);
-        assert_eq!(judge(&hierarchy, TIME), Err(Code::CERTIFICATE_USAGE));
+    fn a_certificate_for_another_use_or_for_any_is_refused() {
+        let hierarchy = |leaf| judge(&hierarchy(YEARS, YEARS, leaf), TIME);
+        assert_eq!(hierarchy(&[ExtendedKeyUsagePurpose::ServerAuth]), Err(Code::CERTIFICATE_USAGE));
+        assert_eq!(hierarchy(&[]), Err(Code::CERTIFICATE_USAGE));
     }
 
     #[test]
     fn windows_and_strangers_leave_no_path() {
-        let mut hierarchy = hierarchy(YEARS, YEARS, ExtendedKeyUsagePurpose::CodeSigning);
+        let mut hierarchy = hierarchy(YEARS, YEARS, &[ExtendedKeyUsagePurpose::CodeSigning]);
         hierarchy.authority.valid_for.end = Some(at(TIME));
         assert!(judge(&hierarchy, TIME).is_ok(), "the interval is closed");
         hierarchy.authority.valid_for.end = at(TIME).checked_sub(1.second()).ok();
         assert_eq!(judge(&hierarchy, TIME), Err(Code::CERTIFICATE_CHAIN));
-        let stranger = self::hierarchy(YEARS, YEARS, ExtendedKeyUsagePurpose::CodeSigning);
+        let stranger = self::hierarchy(YEARS, YEARS, &[ExtendedKeyUsagePurpose::CodeSigning]);
         let found = issuer_of(&hierarchy.leaf, &[], &[stranger.authority], Usage::CodeSigning, at(TIME));
         assert_eq!(found.map_err(|error| error.code()), Err(Code::CERTIFICATE_CHAIN));
         let found = issuer_of(&hierarchy.leaf, &[], &[], Usage::CodeSigning, at(TIME));
@@ -267,7 +270,7 @@ mod tests {
 
     #[test]
     fn certificates_of_the_bundle_help_to_find_the_way_but_are_not_trusted() {
-        let mut hierarchy = hierarchy(YEARS, YEARS, ExtendedKeyUsagePurpose::CodeSigning);
+        let mut hierarchy = hierarchy(YEARS, YEARS, &[ExtendedKeyUsagePurpose::CodeSigning]);
         let intermediate = hierarchy.authority.chain.remove(0);
         let find = |intermediates: &[Certificate], authorities: &[CertificateAuthority]| {
             issuer_of(&hierarchy.leaf, intermediates, authorities, Usage::CodeSigning, at(TIME))
@@ -276,7 +279,7 @@ mod tests {
         let trusted = [hierarchy.authority.clone()];
         assert_eq!(find(&[], &trusted), Err(Code::CERTIFICATE_CHAIN));
         assert_eq!(find(std::slice::from_ref(&intermediate), &trusted), Ok(intermediate.clone()));
-        let stranger = self::hierarchy(YEARS, YEARS, ExtendedKeyUsagePurpose::CodeSigning);
+        let stranger = self::hierarchy(YEARS, YEARS, &[ExtendedKeyUsagePurpose::CodeSigning]);
         let whole = [intermediate, hierarchy.authority.chain[0].clone()];
         assert_eq!(find(&whole, &[stranger.authority]), Err(Code::CERTIFICATE_CHAIN));
     }

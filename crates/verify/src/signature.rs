@@ -209,3 +209,110 @@ fn envelope_signature(envelope: &Envelope, signature: &[u8], key: &PublicKey) ->
         .or_else(|invalid| if older == default { Err(invalid) } else { key.verify(older, &message, signature) })
         .map_err(|_| SignatureError::Invalid)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Artifact, ContentEvidence, IN_TOTO, SignatureError, verify};
+    use rcgen::{KeyPair, SigningKey};
+    use waxseal_formats::bundle::Content;
+    use waxseal_formats::code::Code;
+    use waxseal_formats::crypto::{HashAlgorithm, PublicKey};
+    use waxseal_formats::envelope::{Envelope, EnvelopeSignature, pae};
+
+    struct Signer {
+        pair: KeyPair,
+        key: PublicKey,
+    }
+
+    fn signer() -> Signer {
+        let pair = KeyPair::generate().expect("a key");
+        let key = PublicKey::from_pem(&pair.public_key_pem()).expect("a public key");
+        Signer { pair, key }
+    }
+
+    impl Signer {
+        fn message(&self, signed: &[u8], stated: Option<&[u8]>) -> Content {
+            Content::MessageSignature {
+                digest: stated.map(|stated| HashAlgorithm::Sha256.digest(stated)),
+                signature: self.pair.sign(signed).expect("a signature"),
+            }
+        }
+
+        fn envelope(&self, payload_type: &str, payload: &str) -> Envelope {
+            let sig = self.pair.sign(&pae(payload_type, payload.as_bytes())).expect("a signature");
+            Envelope {
+                payload_type: payload_type.to_owned(),
+                payload: payload.as_bytes().to_vec(),
+                signatures: vec![EnvelopeSignature { sig, keyid: String::new() }],
+            }
+        }
+
+        fn judge(&self, content: &Content, artifact: &Artifact) -> Result<ContentEvidence, Code> {
+            verify(content, &self.key, artifact).map_err(|error: SignatureError| error.code())
+        }
+    }
+
+    fn statement(artifact: &[u8]) -> String {
+        let digest = HashAlgorithm::Sha256.digest(artifact).to_hex();
+        serde_json::json!({
+            "_type": "https://in-toto.io/Statement/v1",
+            "subject": [{"name": "a", "digest": {"sha256": digest}}],
+            "predicateType": "https://example.com/p",
+            "predicate": {},
+        })
+        .to_string()
+    }
+
+    #[test]
+    fn a_message_is_the_artifact_and_the_stated_digest_is_its_own() {
+        let signer = signer();
+        let artifact = Artifact::from_bytes(b"a");
+        for stated in [None, Some(&b"a"[..])] {
+            assert!(signer.judge(&signer.message(b"a", stated), &artifact).is_ok());
+        }
+        let stated = signer.message(b"a", Some(b"b"));
+        assert_eq!(signer.judge(&stated, &artifact), Err(Code::SIGNATURE_DIGEST_MISMATCH));
+        for stated in [None, Some(&b"a"[..])] {
+            let other = signer.message(b"b", stated);
+            assert_eq!(signer.judge(&other, &artifact), Err(Code::SIGNATURE_INVALID));
+        }
+        let content = signer.message(b"a", None);
+        assert_eq!(self::signer().judge(&content, &artifact), Err(Code::SIGNATURE_INVALID), "another key");
+        let known = Artifact::from_digests(vec![HashAlgorithm::Sha512.digest(b"a")]);
+        assert_eq!(signer.judge(&content, &known), Err(Code::KEY_UNSUPPORTED), "by another hash");
+    }
+
+    #[test]
+    fn an_envelope_holds_one_signed_statement_about_the_artifact() {
+        let signer = signer();
+        let artifact = Artifact::from_bytes(b"a");
+        let judge = |envelope: Envelope| signer.judge(&Content::Envelope(envelope), &artifact);
+        let good = || signer.envelope(IN_TOTO, &statement(b"a"));
+        assert!(judge(good()).is_ok());
+
+        let other_type = signer.envelope("application/json", &statement(b"a"));
+        assert_eq!(judge(other_type), Err(Code::SIGNATURE_ENVELOPE));
+        let mut relabelled = good();
+        relabelled.payload_type = "application/json".into();
+        assert_eq!(judge(relabelled), Err(Code::SIGNATURE_INVALID), "the type is signed");
+        let mut changed = good();
+        changed.payload = statement(b"b").into_bytes();
+        assert_eq!(judge(changed), Err(Code::SIGNATURE_INVALID));
+
+        // CVE-2022-35929: one good signature does not vouch for what else is there; none is not success.
+        let mut two = good();
+        two.signatures.push(EnvelopeSignature { sig: vec![1], keyid: String::new() });
+        assert_eq!(judge(two), Err(Code::SIGNATURE_ENVELOPE));
+        let mut none = good();
+        none.signatures.clear();
+        assert_eq!(judge(none), Err(Code::SIGNATURE_ENVELOPE));
+
+        assert_eq!(judge(signer.envelope(IN_TOTO, &statement(b"b"))), Err(Code::STATEMENT_SUBJECT));
+        assert_eq!(self::signer().judge(&Content::Envelope(good()), &artifact), Err(Code::SIGNATURE_INVALID));
+        assert_eq!(
+            signer.judge(&Content::Envelope(good()), &Artifact::default()),
+            Err(Code::STATEMENT_SUBJECT),
+            "an artifact of which nothing is known"
+        );
+    }
+}
