@@ -4,5 +4,4 @@
 
 mod command;
 mod instance;
-mod log;
 mod verify;

@@ -1,3 +1,0 @@
-//! The logs of a running instance.
-
-mod kill;
