@@ -69,6 +69,21 @@ impl IdpError {
     }
 }
 
+fn issuer(origin: &str, kind: IssuerKind) -> String {
+    format!("{origin}{}", kind.path())
+}
+
+/// The issuers of the provider at `origin`, with their types: what rules may name without describing it.
+///
+/// # Errors
+/// [`RulesError`] if the CI provider's description cannot be read.
+pub fn issuers(origin: &str) -> Result<Vec<(String, IssuerType)>, RulesError> {
+    Ok(vec![
+        (issuer(origin, IssuerKind::Email), IssuerType::Email),
+        (issuer(origin, IssuerKind::Github), IssuerType::ci("github-workflow")?),
+    ])
+}
+
 impl Idp {
     /// Opens the provider of a data directory; key and secret are made when they are not there. `origin` is scheme, host
     /// and port of the instance, without a slash at its end.
@@ -92,18 +107,7 @@ impl Idp {
     /// The URL of one of the issuers.
     #[must_use]
     pub fn issuer(&self, kind: IssuerKind) -> String {
-        format!("{}{}", self.origin, kind.path())
-    }
-
-    /// The issuers with their types: what rules may name without describing it.
-    ///
-    /// # Errors
-    /// [`RulesError`] if the CI provider's description cannot be read.
-    pub fn issuers(&self) -> Result<Vec<(String, IssuerType)>, RulesError> {
-        Ok(vec![
-            (self.issuer(IssuerKind::Email), IssuerType::Email),
-            (self.issuer(IssuerKind::Github), IssuerType::ci("github-workflow")?),
-        ])
+        issuer(&self.origin, kind)
     }
 
     /// The keys of the issuers: the instance does not ask itself for them.
@@ -298,7 +302,7 @@ mod tests {
         let rules = format!(
             "rules:\n  - {{name: a, issuer: {ORIGIN}/idp, match: {{email: alice@corp.example}}}}\n  - {{name: b, issuer: {ORIGIN}/idp/github, match: {{repository: acme/widgets}}}}\n"
         );
-        let rules = Rules::from_yaml(&rules, &idp.issuers().expect("issuers")).expect("rules");
+        let rules = Rules::from_yaml(&rules, &super::issuers(ORIGIN).expect("issuers")).expect("rules");
         for (kind, identity, name) in [
             ("email", "alice@corp.example", "alice@corp.example"),
             (

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use url::Url;
-use waxseal_authority::rules::{DEFAULT_AUDIENCE, RulesError};
+use waxseal_authority::rules::{DEFAULT_AUDIENCE, Rules, RulesError};
 use waxseal_authority::trusted_root as description;
 use waxseal_formats::client_config::{ClientConfig, Privacy};
 use waxseal_formats::code::Code;
@@ -187,6 +187,7 @@ impl Instance {
 /// The parts, opened, in a thread that may block.
 struct Opened {
     url: String,
+    rules: Rules,
     settings: UpSettings,
     lock: DirectoryLock,
     material: Material,
@@ -197,6 +198,8 @@ struct Opened {
 
 impl Opened {
     fn open(settings: &UpSettings, url: &str) -> Result<Self, StartError> {
+        // Read before anything is made: a faulty file leaves nothing behind.
+        let rules = config::rules(settings.rules.as_deref(), &idp::issuers(url)?)?;
         let data_dir = &settings.data_dir;
         let made = DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
         made.map_err(|source| StartError::DataDir { path: data_dir.clone(), source })?;
@@ -212,12 +215,11 @@ impl Opened {
         let start = |name, log: Reading| log.start().map_err(|source| StartError::Log { name, source });
         let (ct, rekor) = (start("ct", ct)?, start("rekor", rekor)?);
         let idp = Arc::new(Idp::open(data_dir, url)?);
-        Ok(Self { url: url.to_owned(), settings: settings.clone(), lock, material, ct, rekor, idp })
+        Ok(Self { url: url.to_owned(), rules, settings: settings.clone(), lock, material, ct, rekor, idp })
     }
 
     async fn into_instance(self, listener: TcpListener) -> Result<Instance, StartError> {
-        let Self { url, settings, lock, mut material, ct, rekor, idp } = self;
-        let rules = config::rules(settings.rules.as_deref(), &idp.issuers()?)?;
+        let Self { url, rules, settings, lock, mut material, ct, rekor, idp } = self;
         let jwks = Arc::new(Jwks::new(Arc::new(Http::new(PlainHttp::LoopbackOnly)), idp.keys()));
 
         let ct_log = CtLog::new(ct.handle(), material.ct_signer.clone(), material.ca.chain().to_vec());
