@@ -4,6 +4,11 @@ use super::{identity, judge, key};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use waxseal::server::material::Material;
+use waxseal_authority::tsa::TimestampAuthority;
+use waxseal_formats::crypto::HashAlgorithm;
+use waxseal_formats::tsp::{CertReq, TimeStampReq};
+use waxseal_io::signer::Signer;
 use waxseal_testkit::{Vectors, vectors};
 use waxseal_verify::bundle::Policy;
 use waxseal_verify::signature::Artifact;
@@ -351,6 +356,49 @@ fn the_hint_of_another_key() {
     let bundle = case.bundle.to_string();
     let found = judge(bundle.as_bytes(), &case.artifact, root.as_bytes(), &policy, now).err();
     assert_eq!(found, Some("signature.key-mismatch"));
+}
+
+/// Every proven time counts, not the first alone: a second authority stamps after the certificate has expired.
+#[test]
+fn a_later_time_outside_the_certificate() {
+    let Some(vectors) = vectors() else { return };
+    let mut root = root(&vectors);
+    let directory = tempfile::tempdir().expect("a directory");
+    let created = "2026-11-24T10:00:00Z".parse().expect("a time");
+    let second = Material::open(directory.path(), "tsa.example", created).expect("material");
+    let chain: Vec<Value> = second
+        .tsa_chain
+        .iter()
+        .map(|certificate| serde_json::json!({"rawBytes": STANDARD.encode(certificate.der())}))
+        .collect();
+    let mut authority = root["timestampAuthorities"][0].clone();
+    authority["certChain"]["certificates"] = chain.into();
+    root["timestampAuthorities"].as_array_mut().expect("a list").push(authority);
+
+    let authority = TimestampAuthority::new(second.tsa_chain.clone()).expect("an authority");
+    let case = signed(&vectors, "c3-blob-files", "cosign3-2");
+    let signature = case.bundle["messageSignature"]["signature"].as_str().expect("a signature");
+    let request = TimeStampReq {
+        imprint: HashAlgorithm::Sha256.digest(&STANDARD.decode(signature).expect("base64")),
+        policy: None,
+        nonce: None,
+        certificates: CertReq::Without,
+    };
+    // The certificate is valid from 14:37:50 for ten minutes.
+    for (time, expected) in [
+        ("2026-11-24T14:40:00Z", Ok(())),
+        ("2026-11-24T15:00:00Z", Err("time.outside-certificate")),
+        ("2026-11-24T14:00:00Z", Err("time.outside-certificate")),
+    ] {
+        let token = authority.stamp(&request, time.parse().expect("a time"), [1; 20]).expect("a token");
+        let token = token.finish(&second.tsa_signer.sign(token.message()).expect("a signature")).expect("a token");
+        for first in [0, 1] {
+            let mut edited = Signed { bundle: case.bundle.clone(), artifact: case.artifact.clone() };
+            let tokens = edited.bundle.pointer_mut(TOKENS).and_then(Value::as_array_mut).expect("tokens");
+            tokens.insert(first, serde_json::json!({"signedTimestamp": STANDARD.encode(&token)}));
+            assert_eq!(verdict(&edited, &root, NOW), expected, "{time}");
+        }
+    }
 }
 
 /// A clock that is behind, or a token from tomorrow.

@@ -163,7 +163,9 @@ fn check_key(key: &PublicKey) -> Result<(), ChallengeError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ChallengeError, MAX_REQUEST_LEN, ProvenKey, verify_csr, verify_public_key_proof};
+    use super::{
+        ChallengeError, MAX_REQUEST_LEN, ProvenKey, request_key, request_parts, verify_csr, verify_public_key_proof,
+    };
     use crate::oidc::forge::Forge;
     use crate::rules::{Grant, Rules};
     use crate::weak_rsa::Weakness;
@@ -309,6 +311,29 @@ mod tests {
         }
         assert_eq!(code(request!("rsa2560")), Code::KEY_UNSUPPORTED);
         assert_eq!(code(request!("rsa2048e3")), Code::KEY_UNSUPPORTED);
+        // The same keys without a request: no proof is looked at.
+        for (pem, refusal) in [
+            (include_str!("../testdata/pkcs10/rsa2560.pem"), ChallengeError::RsaSize { bits: 2560 }),
+            (include_str!("../testdata/pkcs10/rsa2048e3.pem"), ChallengeError::Weak(Weakness::Exponent)),
+        ] {
+            let (_, request) = der::pem::decode_vec(pem.as_bytes()).expect("PEM");
+            let (info, ..) = request_parts(&request).expect("a request");
+            let key = PublicKey::from_spki_der(request_key(info).expect("a key")).expect("a key");
+            assert_eq!(verify_public_key_proof(&alice(), key, b"proof"), Err(refusal));
+        }
+    }
+
+    /// RFC 2986 §4.1 has one version, 0, and nothing behind the attributes.
+    #[test]
+    fn a_request_of_another_version_or_with_something_behind_it_is_refused() {
+        let (_, request) = der::pem::decode_vec(include_bytes!("../testdata/pkcs10/p256.pem")).expect("PEM");
+        let (info, ..) = request_parts(&request).expect("a request");
+        assert!(request_key(info).is_ok());
+        let version = info.windows(3).position(|bytes| bytes == [2, 1, 0]).expect("version 0");
+        let mut changed = info.to_vec();
+        changed[version + 2] = 1;
+        assert!(request_key(&changed).is_err());
+        assert!(request_key(&[info, &[5, 0]].concat()).is_err());
     }
 
     #[test]
@@ -326,7 +351,9 @@ mod tests {
             assert_eq!(verify_csr(&alice(), text.as_bytes()), Err(ChallengeError::Request), "{text}");
         }
         assert_eq!(verify_csr(&alice(), &der), Err(ChallengeError::Request), "DER");
-        assert_eq!(verify_csr(&alice(), &vec![b' '; MAX_REQUEST_LEN + 1]), Err(ChallengeError::Request));
+        let padded = |len: usize| format!("{pem}{}", "\n".repeat(len - pem.len()));
+        assert!(verify_csr(&alice(), padded(MAX_REQUEST_LEN).as_bytes()).is_ok());
+        assert_eq!(verify_csr(&alice(), padded(MAX_REQUEST_LEN + 1).as_bytes()), Err(ChallengeError::Request));
     }
 
     /// Every single changed bit of what is signed, of the key and of the signature.

@@ -302,7 +302,8 @@ impl WalFile {
     /// Starts the next segment, whose first record will have this number.
     ///
     /// # Errors
-    /// As [`WalFile::append`]; the old segment stays the one that is written.
+    /// [`StoreError::Full`] and [`StoreError::Io`], after which the old segment stays the one that is written;
+    /// [`StoreError::NotDurable`]: the process has to end.
     pub fn roll(&mut self, prepared: Prepared, sequence: u64, header: &[u8]) -> Result<(), StoreError> {
         *self = Self::begin(&self.directory, prepared, sequence, header)?;
         Ok(())
@@ -317,7 +318,9 @@ impl WalFile {
         }
         file.write_all_at(header, 0).and_then(|()| file.sync_data()).map_err(StoreError::io(&prepared))?;
         fs::rename(&prepared, &path).map_err(StoreError::io(&path))?;
-        sync_directory(&directory.join("wal"))?;
+        // The name is there and may not last, so going on in the old segment would make two of the same record.
+        let named = File::open(directory.join("wal")).and_then(|handle| handle.sync_all());
+        named.map_err(|source| StoreError::NotDurable { path: path.clone(), source })?;
         Ok(Self { directory: directory.to_owned(), path, file, end: header.len() as u64, length })
     }
 }

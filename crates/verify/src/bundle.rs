@@ -15,6 +15,7 @@ use waxseal_formats::bundle::{Bundle, BundleError, Content, VerificationMaterial
 use waxseal_formats::code::Code;
 use waxseal_formats::crypto::PublicKey;
 use waxseal_formats::extension::{FulcioExtensions, SubjectAltName};
+use waxseal_formats::json::decode_base64;
 use waxseal_formats::trusted_root::TrustedRoot;
 use waxseal_formats::x509::{Certificate, CertificateError};
 
@@ -241,16 +242,14 @@ fn by_key(
     let times = timestamps(bundle, signed, root, now)?;
     let proven: Vec<Timestamp> = times.iter().map(|timestamp| timestamp.time).collect();
     key_windows(&log, &proven, root, now)?;
-    let spki_sha256 = inclusion::hex(&key.spki_sha256());
+    let spki_sha256 = hex::encode(key.spki_sha256());
     Ok(Evidence { signer: SignerEvidence::Key { spki_sha256 }, content, log, times })
 }
 
 /// A hint is free text (protobuf-specs); where it is a hash of a key, as cosign writes it, it has to be this key's.
 fn hint_matches(hint: &str, key: &PublicKey) -> bool {
-    use base64::Engine;
-    use base64::engine::general_purpose::STANDARD;
-    match STANDARD.decode(hint) {
-        Ok(hash) if hash.len() == 32 => hash == key.spki_sha256(),
+    match decode_base64(hint) {
+        Some(hash) if hash.len() == 32 => hash == key.spki_sha256(),
         _ => true,
     }
 }
@@ -319,8 +318,7 @@ fn key_windows(
 ) -> Result<(), InclusionError> {
     let times = if proven.is_empty() { std::slice::from_ref(&now) } else { proven };
     for entry in log.iter().filter(|entry| entry.integrated_time.is_none()) {
-        let window =
-            root.tlogs.iter().find(|log| inclusion::hex(&log.log_id) == entry.log_id).map(|log| &log.valid_for);
+        let window = root.tlogs.iter().find(|log| hex::encode(&log.log_id) == entry.log_id).map(|log| &log.valid_for);
         for time in times {
             if window.is_some_and(|window| !window.contains(*time)) {
                 return Err(InclusionError::KeyWindow { log: entry.log.clone(), time: *time });

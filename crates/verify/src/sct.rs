@@ -1,6 +1,5 @@
 //! Signed certificate timestamps embedded in a certificate (RFC 6962 §3.2, §3.3).
 
-use crate::inclusion;
 use jiff::Timestamp;
 use serde::Serialize;
 use waxseal_formats::code::Code;
@@ -78,7 +77,7 @@ pub fn verify(
         let time = time_of(timestamp)?;
         let known = logs.iter().find(|log| log.log_id == timestamp.log_id && log.valid_for.contains(time));
         let Some(log) = known else {
-            untrusted = SctError::UntrustedLog { log_id: inclusion::hex(&timestamp.log_id), time };
+            untrusted = SctError::UntrustedLog { log_id: hex::encode(timestamp.log_id), time };
             continue;
         };
         timestamp.verify(&log.public_key, &entry).map_err(|_| SctError::Invalid { log: log.base_url.clone() })?;

@@ -107,3 +107,152 @@ pub fn verify(
     }
     Err(reason)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::verify;
+    use jiff::Timestamp;
+    use rcgen::{
+        BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+        SigningKey, date_time_ymd,
+    };
+    use waxseal_formats::cms::{CertificateBag, ToBeSigned};
+    use waxseal_formats::code::Code;
+    use waxseal_formats::crypto::{HashAlgorithm, SignatureAlgorithm};
+    use waxseal_formats::trusted_root::{CertificateAuthority, Validity};
+    use waxseal_formats::tsp::{ID_CT_TST_INFO, Integer, TstInfo};
+    use waxseal_formats::x509::Certificate;
+
+    const TIME: &str = "2026-06-01T00:00:00Z";
+    /// DER UTCTime of [`TIME`].
+    const SIGNING_TIME: &[u8] = b"\x17\x0d260601000000Z";
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    /// extKeyUsage with timeStamping alone, critical as RFC 3161 §2.3 wants it: rcgen writes it as not critical.
+    fn critical_usage() -> CustomExtension {
+        let usage = b"\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x08".to_vec();
+        let mut extension = CustomExtension::from_oid_content(&[2, 5, 29, 37], usage);
+        extension.set_criticality(true);
+        extension
+    }
+
+    fn params(name: &str) -> CertificateParams {
+        let mut params = CertificateParams::new(Vec::<String>::new()).expect("parameters");
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.not_before = date_time_ymd(2026, 1, 1);
+        params.not_after = date_time_ymd(2027, 1, 1);
+        params
+    }
+
+    struct Authority {
+        key: KeyPair,
+        signer: Certificate,
+        trusted: CertificateAuthority,
+    }
+
+    fn authority(usage: impl FnOnce(&mut CertificateParams)) -> Authority {
+        let parse = |der: &[u8]| Certificate::from_der(der).expect("a certificate");
+        let mut root = params("root");
+        root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root_key = KeyPair::generate().expect("a key");
+        let root_certificate = root.self_signed(&root_key).expect("a root");
+        let mut leaf = params("timestamps");
+        leaf.serial_number = Some(7.into());
+        usage(&mut leaf);
+        let key = KeyPair::generate().expect("a key");
+        let signer = parse(leaf.signed_by(&key, &Issuer::new(root, root_key)).expect("a signer").der());
+        let trusted = CertificateAuthority {
+            uri: "https://tsa.example".into(),
+            organization: "example".into(),
+            common_name: "timestamps".into(),
+            chain: vec![signer.clone(), parse(root_certificate.der())],
+            valid_for: Validity::from(at("2026-01-01T00:00:00Z")),
+            operator: None,
+        };
+        Authority { key, signer, trusted }
+    }
+
+    impl Authority {
+        fn stamp(&self, signature: &[u8], time: &str) -> Vec<u8> {
+            let info = TstInfo {
+                policy: "1.3.6.1.4.1.57264.2".parse().expect("a policy"),
+                imprint: HashAlgorithm::Sha256.digest(signature),
+                serial: Integer::from_unsigned(&[1]),
+                gen_time: at(time),
+                accuracy_seconds: None,
+                nonce: None,
+                tsa: None,
+            };
+            let content = info.to_der().expect("TSTInfo");
+            let algorithm = SignatureAlgorithm::EcdsaSha256;
+            let signed = ToBeSigned::new(ID_CT_TST_INFO, content, SIGNING_TIME, &self.signer, algorithm);
+            let signed = signed.expect("to be signed");
+            let signature = self.key.sign(&signed.message().expect("a message")).expect("a signature");
+            signed.finish(&signature, CertificateBag::Empty).expect("a token")
+        }
+
+        fn judge(&self, token: &[u8]) -> Result<Timestamp, Code> {
+            let found = verify(token, b"signature", std::slice::from_ref(&self.trusted), at("2026-06-02T00:00:00Z"));
+            found.map(|evidence| evidence.time).map_err(|error| error.code())
+        }
+    }
+
+    fn good() -> Authority {
+        authority(|leaf| leaf.custom_extensions = vec![critical_usage()])
+    }
+
+    #[test]
+    fn a_token_of_a_trusted_authority_proves_its_time() {
+        let authority = good();
+        assert_eq!(authority.judge(&authority.stamp(b"signature", TIME)), Ok(at(TIME)));
+        assert_eq!(authority.judge(&authority.stamp(b"another", TIME)), Err(Code::TIME_TOKEN_MISMATCH));
+        assert_eq!(
+            authority.judge(&authority.stamp(b"signature", "2026-06-02T00:05:01Z")),
+            Err(Code::TIME_FUTURE),
+            "more than the clocks may differ"
+        );
+        assert_eq!(authority.judge(b"no token"), Err(Code::TIME_TOKEN_INVALID));
+        assert_eq!(
+            authority.judge(&good().stamp(b"signature", TIME)),
+            Err(Code::TIME_TOKEN_INVALID),
+            "names and numbers may be the same: the key tells"
+        );
+        let nobody = verify(&authority.stamp(b"signature", TIME), b"signature", &[], at(TIME));
+        assert_eq!(nobody.map_err(|error| error.code()), Err(Code::TIME_AUTHORITY_UNTRUSTED));
+    }
+
+    /// RFC 3161 §2.3: the signer's key is for timestamps and nothing else, and says so to those who do not know it.
+    #[test]
+    fn a_signer_that_is_not_for_timestamps_alone_is_not_trusted() {
+        let usages = |usages: Vec<ExtendedKeyUsagePurpose>| authority(|leaf| leaf.extended_key_usages = usages);
+        let (stamps, code) = (ExtendedKeyUsagePurpose::TimeStamping, ExtendedKeyUsagePurpose::CodeSigning);
+        for authority in
+            [usages(vec![stamps.clone()]), usages(vec![stamps, code.clone()]), usages(vec![code]), usages(vec![])]
+        {
+            let judged = authority.judge(&authority.stamp(b"signature", TIME));
+            assert_eq!(judged, Err(Code::TIME_AUTHORITY_UNTRUSTED));
+        }
+    }
+
+    #[test]
+    fn windows_and_chains_are_those_of_the_authority() {
+        let mut authority = good();
+        let token = authority.stamp(b"signature", TIME);
+        authority.trusted.valid_for.end = Some(at("2026-05-31T23:59:59Z"));
+        assert_eq!(authority.judge(&token), Err(Code::TIME_AUTHORITY_WINDOW));
+        authority.trusted.valid_for.end = None;
+        assert_eq!(
+            authority.judge(&authority.stamp(b"signature", "2025-12-31T23:59:59Z")),
+            Err(Code::TIME_AUTHORITY_WINDOW)
+        );
+        // The signer's certificate alone is not enough: its chain has to hold.
+        let stranger = good();
+        authority.trusted.chain.truncate(1);
+        assert_eq!(authority.judge(&token), Err(Code::TIME_AUTHORITY_UNTRUSTED), "no root");
+        authority.trusted.chain.extend(stranger.trusted.chain.into_iter().skip(1));
+        assert_eq!(authority.judge(&token), Err(Code::TIME_AUTHORITY_UNTRUSTED), "another root");
+    }
+}

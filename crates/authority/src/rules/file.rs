@@ -379,7 +379,7 @@ impl<'de> Visitor<'de> for ValuesVisitor {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_RULES, MAX_RULES_LEN, Rules, RulesError};
+    use super::{MAX_RULES, MAX_RULES_LEN, MAX_VALUES, Rules, RulesError};
     use crate::rules::IssuerType;
     use formats::code::Code;
     use waxseal_formats as formats;
@@ -488,6 +488,18 @@ rules:
     }
 
     #[test]
+    fn texts_that_say_nothing_are_refused() {
+        for entry in [
+            "name: '', issuer: https://a.example, match: {sub: x}",
+            "name: a, issuer: '', match: {sub: x}",
+            "name: a, issuer: https://a.example, audience: '', match: {sub: x}",
+            "name: a, issuer: https://a.example, match: {sub: []}",
+        ] {
+            assert!(matches!(read(&format!("rules: [{{{entry}}}]")), Err(RulesError::Empty { .. })), "{entry}");
+        }
+    }
+
+    #[test]
     fn issuers_are_urls_to_fetch_keys_from() {
         let rule = |issuer: &str| read(&format!("rules: [{{name: a, issuer: '{issuer}', match: {{sub: x}}}}]"));
         for issuer in [
@@ -537,6 +549,17 @@ rules:
             .map(|n| format!("  - {{name: r{n}, issuer: https://a.example, match: {{sub: x}}}}\n"))
             .collect();
         assert!(matches!(read(&format!("rules:\n{many}")), Err(RulesError::TooMany(_))));
+        let many: String =
+            (0..=MAX_RULES).map(|n| format!("  - {{issuer: https://i{n}.example, type: email}}\n")).collect();
+        assert!(matches!(read(&format!("rules: []\nissuers:\n{many}")), Err(RulesError::TooMany(_))));
+        let rule =
+            |claims: String| read(&format!("rules: [{{name: a, issuer: https://a.example, match: {{{claims}}}}}]"));
+        let claims = |count: usize| (0..count).map(|n| format!("c{n}: x")).collect::<Vec<_>>().join(", ");
+        let values = |count: usize| format!("sub: [{}]", vec!["x"; count].join(", "));
+        for of in [claims, values] as [fn(usize) -> String; 2] {
+            assert!(rule(of(MAX_VALUES)).is_ok());
+            assert_eq!(rule(of(MAX_VALUES + 1)).expect_err("many"), RulesError::TooMany("claims or values"));
+        }
         let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a]\nc: [*b,*b,*b,*b,*b,*b]\nrules: []\n";
         assert!(matches!(read(bomb), Err(RulesError::Yaml { .. })));
         assert!(matches!(read(&"[".repeat(10_000)), Err(RulesError::Yaml { .. })));

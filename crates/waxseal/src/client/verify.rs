@@ -2,13 +2,14 @@
 
 use jiff::Timestamp;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use waxseal_formats::bundle::{Bundle, MAX_BUNDLE_LEN, VerificationMaterial};
 use waxseal_formats::code::Code;
 use waxseal_formats::crypto::{Digest, HashAlgorithm, KeyKind, PublicKey};
 use waxseal_formats::trusted_root::{MAX_TRUSTED_ROOT_LEN, TrustedRoot, TrustedRootError};
 use waxseal_formats::x509::Certificate;
+use waxseal_io::file;
 use waxseal_verify::bundle::{self, Evidence, Policy, Rejection};
 use waxseal_verify::signature::{Artifact, hashes_needed};
 
@@ -135,13 +136,13 @@ pub fn read_public_key(path: &Path) -> Result<PublicKey, VerifyError> {
 /// # Errors
 /// [`VerifyError::Unreadable`] (a directory as well) or [`VerifyError::TooLarge`].
 pub fn read_bounded(path: &Path, limit: usize) -> Result<Vec<u8>, VerifyError> {
-    let mut bytes = Vec::new();
-    let bound = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    open(path)?.take(bound).read_to_end(&mut bytes).map_err(|source| unreadable(path, source))?;
-    if bytes.len() > limit {
-        return Err(VerifyError::TooLarge { path: path.to_owned(), limit });
+    match file::read(path, limit) {
+        Ok(bytes) => bytes.ok_or_else(|| unreadable(path, ErrorKind::NotFound.into())),
+        Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+            Err(VerifyError::TooLarge { path: path.to_owned(), limit })
+        }
+        Err(source) => Err(unreadable(path, source)),
     }
-    Ok(bytes)
 }
 
 fn open(path: &Path) -> Result<File, VerifyError> {

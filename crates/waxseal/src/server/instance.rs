@@ -29,7 +29,7 @@ use waxseal_formats::code::Code;
 use waxseal_formats::trusted_root::Validity;
 use waxseal_io::jwks::Jwks;
 use waxseal_io::signer::{KeyPair, Signer};
-use waxseal_io::store::{DirectoryLock, StoreError};
+use waxseal_io::store::{DirectoryLock, StoreError, sync_directory};
 use waxseal_io::system;
 use waxseal_io::transport::{Http, PlainHttp};
 use waxseal_log::profile::{Face, Profile};
@@ -201,8 +201,13 @@ impl Opened {
         // Read before anything is made: a faulty file leaves nothing behind.
         let rules = config::rules(settings.rules.as_deref(), &idp::issuers(url)?)?;
         let data_dir = &settings.data_dir;
+        let missing: Vec<&Path> = data_dir.ancestors().take_while(|path| !path.exists()).collect();
         let made = DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
         made.map_err(|source| StartError::DataDir { path: data_dir.clone(), source })?;
+        // What is made durable below a directory is lost with the directory's own name.
+        for parent in missing.into_iter().filter_map(Path::parent) {
+            sync_directory(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
+        }
         let lock = DirectoryLock::acquire(data_dir)?;
         let host = host(url)?;
         let material = Material::open(data_dir, &host, system::now())?;
