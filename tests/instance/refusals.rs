@@ -570,7 +570,10 @@ fn a_faulty_rules_file_admits_nobody() {
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(error.contains("rules.yaml: "), "{error}");
         assert!(position.is_none_or(|position| error.contains(position)), "{error}");
-        assert!(!std::path::Path::new(&home.text("instance")).exists(), "a faulty rules file left a data directory behind");
+        assert!(
+            !std::path::Path::new(&home.text("instance")).exists(),
+            "a faulty rules file left a data directory behind"
+        );
     }
     let home = Home::new();
     for path in [home.text("missing.yaml"), home.text("")] {
