@@ -3,6 +3,7 @@
 mod durable;
 mod matrix;
 mod refusals;
+mod rules;
 mod wire;
 
 use base64::Engine as _;
