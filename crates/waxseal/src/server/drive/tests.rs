@@ -27,6 +27,17 @@ struct Fixture {
 }
 
 impl Fixture {
+    /// How often the log said that it cannot go on, once it has: whoever waited is let go a moment before.
+    async fn failures(&self) -> usize {
+        for _ in 0..2000 {
+            if self.failures.load(Ordering::SeqCst) > 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        self.failures.load(Ordering::SeqCst)
+    }
+
     fn new() -> Self {
         let failures = Arc::new(AtomicUsize::new(0));
         let count = failures.clone();
@@ -420,13 +431,7 @@ async fn a_log_that_cannot_go_on_says_so_once_and_takes_nothing_more() {
     // The directory of published files is gone: that is no full disk, which would pass.
     fs::remove_dir_all(fixture.path().join("public")).expect("removed");
     append(&fixture, &log.handle(), "b").await;
-    for _ in 0..2000 {
-        if fixture.failures.load(Ordering::SeqCst) > 0 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    assert_eq!(fixture.failures.load(Ordering::SeqCst), 1);
+    assert_eq!(fixture.failures().await, 1);
     let error = log.handle().append(entry("c")).await.expect_err("stopped");
     assert_eq!(error.code(), Code::LOG_STORE_FAILED);
     log.close();
@@ -444,7 +449,7 @@ async fn a_hash_that_changed_in_memory_ends_the_log_before_it_is_written() {
     hash[7] ^= 1;
     let error = log.handle().append(NewEntry::Leaf { hash, body }).await.expect_err("stopped");
     assert_eq!(error.code(), Code::LOG_STORE_FAILED);
-    assert_eq!(fixture.failures.load(Ordering::SeqCst), 1);
+    assert_eq!(fixture.failures().await, 1);
     assert_eq!(log.handle().head().size, 1);
     log.close();
     let log = fixture.open();
