@@ -103,7 +103,7 @@ pub(super) fn places(repository: &Repository) -> Vec<Finding> {
     let mut findings = Vec::new();
     for document in documents(repository) {
         for (at, line) in document.text.lines().enumerate() {
-            if let Some(place) = ["/root/", "/home/", "/work/"].iter().find(|place| line.contains(**place)) {
+            if let Some(place) = ["/root/", "/home/"].iter().find(|place| line.contains(**place)) {
                 findings.push(Finding::new(format!("{}:{}", document.path, at + 1), *place));
             }
         }
