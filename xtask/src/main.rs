@@ -10,10 +10,7 @@ mod bench;
 mod interop;
 mod tidy;
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -49,8 +46,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// The repository's root.
+/// The repository's root, as cargo says when this runs: two checkouts may share a target directory, and then this program may
+/// have been compiled in the other one.
 fn root() -> PathBuf {
-    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
-    xtask.parent().unwrap_or(xtask).to_owned()
+    let xtask = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("xtask"), PathBuf::from);
+    xtask.parent().unwrap_or(&xtask).to_owned()
 }

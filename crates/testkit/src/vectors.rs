@@ -25,7 +25,7 @@ pub struct Vectors {
 #[must_use]
 pub fn vectors() -> Option<Vectors> {
     let named = env::var_os("WAXSEAL_VECTORS").map(PathBuf::from);
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors");
+    let beside = repository().join("../shared/vectors");
     let ci = env::var_os("CI").is_some_and(|value| value == "true");
     match locate(named, beside, ci) {
         Found::At(root) => Some(Vectors { root }),
@@ -37,6 +37,13 @@ pub fn vectors() -> Option<Vectors> {
         }
         Found::Fail(why) => panic!("{why}"),
     }
+}
+
+/// The folder with the lock file, above the package whose test runs. Asked when the test runs: two checkouts may share a
+/// target directory, and then this crate may have been compiled in the other one.
+fn repository() -> PathBuf {
+    let package = env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from);
+    package.ancestors().find(|folder| folder.join("Cargo.lock").is_file()).unwrap_or(&package).to_owned()
 }
 
 enum Found {
