@@ -14,7 +14,7 @@ use waxseal_formats::tsp::TimeStampToken;
 use waxseal_formats::x509::Certificate;
 use waxseal_io::signer::{KeyPair, Signer};
 use waxseal_io::system;
-use waxseal_testkit::{Exchange, vectors};
+use waxseal_testkit::{Exchange, FULCIO_REFUSALS, vectors};
 
 const ORIGIN: &str = "http://127.0.0.1:7480";
 const CLIENTS: [&str; 4] = ["cosign-3.1.3", "cosign-2.6.1", "sigstore-python-4.5.1", "sigstore-js-cli-0.10.3"];
@@ -164,26 +164,6 @@ async fn probes_of_fulcio_get_its_answers_with_our_reasons() {
     let Some(vectors) = vectors() else { return };
     let home = Home::new();
     let up = Up::start(&home);
-    let reasons = [
-        ("f2-token-header-lowercase-bearer", "token.malformed"),
-        ("f2-no-token", "token.malformed"),
-        ("f2-garbage-token", "token.malformed"),
-        ("f2-wrong-aud", "token.audience"),
-        ("f2-expired", "token.expired"),
-        ("f2-email-unverified", "token.claim"),
-        ("f2-no-email", "token.claim"),
-        ("f2-unknown-issuer", "token.issuer"),
-        ("f2-bad-signature", "token.signature"),
-        ("f2-alg-none", "token.signature"),
-        ("f2-bad-pop", "challenge.failed"),
-        ("f2-key-garbage", "key.unsupported"),
-        ("f2-key-der-b64", "key.unsupported"),
-        ("f2-empty-csr", "input.malformed"),
-        ("f2-csr-der", "key.unsupported"),
-        ("f2-p384-sha256", "challenge.failed"),
-        ("f2-empty-body", "token.malformed"),
-        ("f2-not-json", "input.malformed"),
-    ];
     let mut refused = BTreeSet::new();
     let mut logged = up.size("/ctlog").await;
     for exchange in vectors.wire("server-probes").iter().filter(|exchange| exchange.step.starts_with("f2-")) {
@@ -195,7 +175,7 @@ async fn probes_of_fulcio_get_its_answers_with_our_reasons() {
         logged += u64::from(answer.status == 200);
         assert_eq!(up.size_reaching("/ctlog", logged).await, logged, "{}", exchange.step);
         if exchange.status == 400 {
-            let reason = reasons.iter().find(|(step, _)| *step == exchange.step);
+            let reason = FULCIO_REFUSALS.iter().find(|(step, _)| *step == exchange.step);
             assert_eq!(Some(answer.code().as_str()), reason.map(|(_, code)| *code), "{}", exchange.step);
             refused.insert(exchange.step.clone());
         }
@@ -203,7 +183,7 @@ async fn probes_of_fulcio_get_its_answers_with_our_reasons() {
             assert_eq!(answer.json()["code"], exchange.response_json()["code"], "{}", exchange.step);
         }
     }
-    assert_eq!(refused.len(), reasons.len());
+    assert_eq!(refused.len(), FULCIO_REFUSALS.len());
     assert_eq!(up.mark().await.0, logged, "what was refused is not stored");
 }
 

@@ -20,4 +20,4 @@ mod wire;
 pub use conformance::ConformanceCase;
 pub use private_instance::{Artifact, ExpectedCase, ExpectedVerdict, Signer};
 pub use vectors::{Vectors, vectors};
-pub use wire::Exchange;
+pub use wire::{Exchange, FULCIO_REFUSALS};

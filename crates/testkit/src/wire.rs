@@ -5,6 +5,28 @@ use serde_json::Value;
 
 use crate::Vectors;
 
+/// The recorded probes that Fulcio refuses, with the reason code that it keeps to itself and an instance of ours gives.
+pub const FULCIO_REFUSALS: [(&str, &str); 18] = [
+    ("f2-token-header-lowercase-bearer", "token.malformed"),
+    ("f2-no-token", "token.malformed"),
+    ("f2-garbage-token", "token.malformed"),
+    ("f2-wrong-aud", "token.audience"),
+    ("f2-expired", "token.expired"),
+    ("f2-email-unverified", "token.claim"),
+    ("f2-no-email", "token.claim"),
+    ("f2-unknown-issuer", "token.issuer"),
+    ("f2-bad-signature", "token.signature"),
+    ("f2-alg-none", "token.signature"),
+    ("f2-bad-pop", "challenge.failed"),
+    ("f2-key-garbage", "key.unsupported"),
+    ("f2-key-der-b64", "key.unsupported"),
+    ("f2-empty-csr", "input.malformed"),
+    ("f2-csr-der", "key.unsupported"),
+    ("f2-p384-sha256", "challenge.failed"),
+    ("f2-empty-body", "token.malformed"),
+    ("f2-not-json", "input.malformed"),
+];
+
 /// One request and its answer.
 #[derive(Clone, Debug)]
 pub struct Exchange {

@@ -25,7 +25,7 @@ use waxseal_io::jwks::Jwks;
 use waxseal_io::signer::{KeyPair, Signer};
 use waxseal_io::system;
 use waxseal_io::transport::replay::Replay;
-use waxseal_testkit::Exchange;
+use waxseal_testkit::{Exchange, FULCIO_REFUSALS};
 
 const EMAIL_ISSUER: &str = "http://127.0.0.1:7480/idp";
 const GITHUB_ISSUER: &str = "http://127.0.0.1:7480/idp/github";
@@ -244,28 +244,6 @@ fn recorded(file: &str) -> Vec<Exchange> {
     all.filter(|exchange| exchange.service == "fulcio" && exchange.path.starts_with("/api/v2/")).collect()
 }
 
-/// Why each recorded probe that Fulcio refuses is refused here: the code that Fulcio keeps to itself.
-const REFUSED: [(&str, &str); 18] = [
-    ("f2-token-header-lowercase-bearer", "token.malformed"),
-    ("f2-no-token", "token.malformed"),
-    ("f2-garbage-token", "token.malformed"),
-    ("f2-wrong-aud", "token.audience"),
-    ("f2-expired", "token.expired"),
-    ("f2-email-unverified", "token.claim"),
-    ("f2-no-email", "token.claim"),
-    ("f2-unknown-issuer", "token.issuer"),
-    ("f2-bad-signature", "token.signature"),
-    ("f2-alg-none", "token.signature"),
-    ("f2-bad-pop", "challenge.failed"),
-    ("f2-key-garbage", "key.unsupported"),
-    ("f2-key-der-b64", "key.unsupported"),
-    ("f2-empty-csr", "input.malformed"),
-    ("f2-csr-der", "key.unsupported"),
-    ("f2-p384-sha256", "challenge.failed"),
-    ("f2-empty-body", "token.malformed"),
-    ("f2-not-json", "input.malformed"),
-];
-
 #[tokio::test]
 async fn recorded_probes_get_the_recorded_status_and_a_reason() {
     let served = serve(false);
@@ -288,7 +266,7 @@ async fn recorded_probes_get_the_recorded_status_and_a_reason() {
         assert_eq!(served.submissions(), issued, "{}: a refused request was logged", exchange.step);
     }
     if !refused.is_empty() {
-        let expected = REFUSED.map(|(step, code)| (step.to_owned(), code.to_owned()));
+        let expected = FULCIO_REFUSALS.map(|(step, code)| (step.to_owned(), code.to_owned()));
         assert_eq!(refused, expected);
         assert_eq!(issued, 17);
     }
