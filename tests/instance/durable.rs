@@ -337,7 +337,7 @@ fn a_whole_directory_without_its_logs_is_refused() {
     let home = Home::new();
     let mut up = Up::start(&home);
     up.kill();
-    for log in ["ct", "rekor"] {
+    for log in ["ct", "rekor", "rekor-v1"] {
         let (path, aside) = (up.data_dir.join("logs").join(log), home.path("aside"));
         std::fs::rename(&path, &aside).expect("moved");
         refused_and_unchanged(&home, &up.data_dir, &[], (1, "log.store-failed"));
@@ -349,8 +349,7 @@ fn a_whole_directory_without_its_logs_is_refused() {
 #[test]
 fn what_up_does_not_do_is_wrong_usage() {
     for (listen, more) in [
-        ("127.0.0.1:0", &["--privacy", "sealed"][..]),
-        ("0.0.0.0:0", &[]),
+        ("0.0.0.0:0", &[][..]),
         ("[::]:0", &[]),
         ("192.0.2.1:7480", &[]),
         ("127.0.0.1:0", &["--public-url", "https://sign.example/below"]),
@@ -372,4 +371,6 @@ fn a_directory_belongs_to_its_host() {
     up.kill();
     let url = ["--public-url", "http://sign.example"];
     refused_and_unchanged(&home, &up.data_dir, &url, (2, "usage"));
+    // What was sealed has nothing to open.
+    refused_and_unchanged(&home, &up.data_dir, &["--privacy", "open"], (2, "usage"));
 }

@@ -493,10 +493,10 @@ async fn the_tuf_repository_is_where_clients_look_for_it() {
     assert_eq!((&both["trustedRoot"], &both["signingConfig"]), (&trusted_root, &signing_config));
     let client = up.get("/client.json").await;
     let expected = json!({
-        "oidcIssuer": format!("{}/idp", up.url), "clientId": "sigstore", "audience": "sigstore", "privacy": "open",
+        "oidcIssuer": format!("{}/idp", up.url), "clientId": "sigstore", "audience": "sigstore", "privacy": "sealed",
     });
     same_shape("client", &client.json(), &expected);
-    assert_eq!(client.json()["privacy"], "open");
+    assert_eq!(client.json()["privacy"], "sealed");
 }
 
 /// What a path does not have: Fulcio's and Rekor's own answers.

@@ -7,19 +7,30 @@
 
 use crate::code::Code;
 use crate::json::{self, JsonError, Node};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Largest document, in bytes.
 pub const MAX_CLIENT_CONFIG_LEN: usize = 16 * 1024;
 
 /// What an instance publishes about a signature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Privacy {
     /// Log entries are proven but not published: nobody reads identities from the log.
     Sealed,
     /// Log entries can be read by everyone who reaches the instance.
     Open,
+}
+
+impl Privacy {
+    /// Its name in files and on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sealed => "sealed",
+            Self::Open => "open",
+        }
+    }
 }
 
 /// How to get a token that the instance accepts.

@@ -80,6 +80,7 @@ codes! {
     LOG_ENTRY_KIND = "log.entry-kind": "the log entry is of another kind or version than stated or supported";
     LOG_ENTRY_MALFORMED = "log.entry-malformed": "the log entry, or the request to log it, cannot be read";
     LOG_BUSY = "log.busy": "the log cannot take more entries at the moment";
+    LOG_SEALED = "log.sealed": "the log keeps no entries: this instance is sealed";
     LOG_STORE_CORRUPT = "log.store-corrupt": "the stored log is damaged or contradicts itself";
     LOG_STORE_BEHIND = "log.store-behind": "the stored log lacks entries of a checkpoint that it published";
     LOG_STORE_LOCKED = "log.store-locked": "another process uses the stored log";

@@ -8,7 +8,7 @@ use waxseal_formats::crypto::key::PublicKey;
 
 use crate::UnixMillis;
 use crate::dedup::{WINDOW, Window};
-use crate::profile::{Face, Profile};
+use crate::profile::{Bodies, Face, Profile};
 use crate::recover::{Recovered, Replay};
 use crate::scan::{Scan, Scanner, Scope};
 use crate::segment::{MAX_HEADER, SegmentHeader};
@@ -27,7 +27,8 @@ pub(crate) fn key() -> Ed25519KeyPair {
 
 pub(crate) fn profile(face: Face) -> Arc<Profile> {
     let spki = [SPKI, key().public_key().as_ref()].concat();
-    Arc::new(Profile { origin: "log.example".into(), key: PublicKey::from_spki_der(&spki).unwrap(), face })
+    let key = PublicKey::from_spki_der(&spki).unwrap();
+    Arc::new(Profile { origin: "log.example".into(), key, face, bodies: Bodies::Kept })
 }
 
 pub(crate) fn entry(text: &str) -> NewEntry {
@@ -66,7 +67,7 @@ pub(crate) struct MemoryLog {
 
 impl MemoryLog {
     pub(crate) fn new(length: u64) -> Self {
-        let profile = profile(Face::Rekor);
+        let profile = profile(Face::RekorV2);
         let header = SegmentHeader::first(&profile.origin, profile.key_id(), SALT, length);
         let mut segment = header.encode().unwrap();
         let end = segment.len();
@@ -95,7 +96,7 @@ impl MemoryLog {
         segment[self.end..self.end + bytes.len()].copy_from_slice(&bytes);
         self.end += bytes.len();
         let record = Record::parse(&bytes, &SALT).unwrap();
-        self.state.check_bodies(&record).unwrap();
+        plan.check(self.state.profile(), &record).unwrap();
         let batch = self.state.apply(&record).unwrap();
         batch.extend(&mut self.tail);
         self.note = batch.note().to_owned();

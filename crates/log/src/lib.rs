@@ -21,6 +21,7 @@ pub mod profile;
 pub mod publish;
 pub mod recover;
 pub mod rekor;
+pub mod rows;
 pub mod scan;
 pub mod segment;
 pub mod sequencer;

@@ -13,9 +13,10 @@ use waxseal_formats::tile::MAX_ENTRY;
 
 use crate::ct::{CtError, Submission};
 use crate::dedup::Original;
-use crate::profile::Profile;
-use crate::state::LogState;
-use crate::wal::{Parts, WalError};
+use crate::profile::{Bodies, Profile};
+use crate::rows::{self, MAX_KEYS, Row, SearchKey};
+use crate::state::{LogState, StateError};
+use crate::wal::{Parts, Record, WalError};
 use crate::{Identity, UnixMillis};
 
 /// An entry that does not fit into an entry bundle.
@@ -39,6 +40,8 @@ pub enum NewEntry {
         hash: Hash,
         /// The leaf, at most [`MAX_ENTRY`] bytes.
         body: Vec<u8>,
+        /// What it can be found by, if the log keeps its entries; at most [`MAX_KEYS`].
+        keys: Vec<SearchKey>,
     },
     /// The leaf depends on time and index (CT).
     Ct(Submission),
@@ -47,16 +50,24 @@ pub enum NewEntry {
 impl NewEntry {
     /// The entry whose leaf is `body`.
     pub fn leaf(body: Vec<u8>) -> Result<Self, EntryTooLarge> {
+        Self::searchable(body, Vec::new())
+    }
+
+    /// The entry whose leaf is `body`, and which is found by `keys`; those beyond [`MAX_KEYS`] are left out.
+    pub fn searchable(body: Vec<u8>, mut keys: Vec<SearchKey>) -> Result<Self, EntryTooLarge> {
         if body.len() > MAX_ENTRY {
             return Err(EntryTooLarge(body.len()));
         }
-        Ok(Self::Leaf { hash: leaf_hash(&body), body })
+        keys.sort_unstable();
+        keys.dedup();
+        keys.truncate(MAX_KEYS);
+        Ok(Self::Leaf { hash: leaf_hash(&body), body, keys })
     }
 
     /// Bytes of the entry, about.
     pub fn len(&self) -> usize {
         match self {
-            Self::Leaf { body, .. } => body.len(),
+            Self::Leaf { body, keys, .. } => body.len().saturating_add(keys.len().saturating_mul(20)),
             Self::Ct(submission) => submission.len(),
         }
     }
@@ -98,6 +109,7 @@ pub struct Plan {
     first: u64,
     leaf_hashes: Vec<Hash>,
     identities: Vec<Identity>,
+    rows: Vec<Row>,
     bodies: Vec<Vec<u8>>,
 }
 
@@ -116,6 +128,7 @@ impl Plan {
             first: edge.size(),
             leaf_hashes: Vec::with_capacity(entries.len()),
             identities: Vec::new(),
+            rows: Vec::new(),
             bodies: Vec::with_capacity(entries.len()),
         };
         let mut in_batch: HashMap<Identity, u64> = HashMap::new();
@@ -127,8 +140,14 @@ impl Plan {
                 continue;
             }
             let index = edge.size();
+            let leaf = plan.leaf_hashes.len() as u32;
             let (hash, body) = match entry {
-                NewEntry::Leaf { hash, body } => (hash, body),
+                NewEntry::Leaf { hash, body, keys } => {
+                    if state.profile().bodies == Bodies::Kept {
+                        plan.rows.extend(keys.into_iter().map(|key| Row { leaf, key }));
+                    }
+                    (hash, body)
+                }
                 NewEntry::Ct(submission) => match submission.leaf(index, time) {
                     Ok(leaf) => {
                         plan.identities.push(identity);
@@ -163,9 +182,10 @@ impl Plan {
         profile.to_sign(&self.checkpoint, self.time)
     }
 
-    /// The record to be written, with the signature over [`Plan::to_sign`].
+    /// The record to be written, with the signature over [`Plan::to_sign`]. It has no bodies if the log is sealed.
     pub fn record(&self, state: &LogState, salt: &[u8; 16], signature: Vec<u8>) -> Result<Vec<u8>, WalError> {
         let note = state.profile().note(&self.checkpoint, self.time, signature).ok_or(WalError::TooLarge)?;
+        let rows = rows::encode(&self.rows);
         let parts = Parts {
             sequence: state.sequence(),
             chain: &state.chain(),
@@ -174,16 +194,27 @@ impl Plan {
             note: &note,
             leaf_hashes: &self.leaf_hashes,
             identities: (!self.identities.is_empty()).then_some(self.identities.as_slice()),
-            rows: &[],
-            bodies: Some(&self.bodies),
+            rows: &rows,
+            bodies: (state.profile().bodies == Bodies::Kept).then_some(self.bodies.as_slice()),
         };
         parts.encode(salt)
+    }
+
+    /// Checks that the leaf hashes in the record are those of the entries that were planned, whether their bodies stand in the
+    /// record or not: a hash that changed in memory must not be signed into the log.
+    pub fn check(&self, profile: &Profile, record: &Record<'_>) -> Result<(), StateError> {
+        let wrong = (self.first..).zip(&self.bodies).zip(record.leaf_hashes);
+        let wrong = wrong.into_iter().find(|((_, body), hash)| profile.leaf_hash(body) != Some(**hash));
+        if let Some(((index, _), _)) = wrong {
+            return Err(StateError::Leaf(index));
+        }
+        if self.bodies.len() == record.leaf_hashes.len() { Ok(()) } else { Err(StateError::Leaf(self.first)) }
     }
 
     /// Bytes that the record will need at most.
     pub fn record_bound(&self) -> u64 {
         let bodies = self.bodies.iter().fold(0usize, |sum, body| sum.saturating_add(body.len()).saturating_add(4));
-        let hashes = self.leaf_hashes.len().saturating_mul(64);
+        let hashes = self.leaf_hashes.len().saturating_mul(64).saturating_add(self.rows.len().saturating_mul(20));
         // Head, checkpoint note and padding.
         let rest = 160 + 4096 + crate::wal::ALIGN as usize;
         bodies.saturating_add(hashes).saturating_add(rest) as u64

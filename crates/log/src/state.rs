@@ -12,7 +12,7 @@ use waxseal_formats::merkle::{CompactRange, Hash, LeafRange, NodeId, audit_path,
 
 use crate::UnixMillis;
 use crate::dedup::Window;
-use crate::profile::Profile;
+use crate::profile::{Bodies, Profile};
 use crate::segment::SegmentHeader;
 use crate::tail::Tail;
 use crate::wal::Record;
@@ -132,8 +132,11 @@ impl LogState {
         Ok(batch)
     }
 
-    /// Checks that the entries of a record have the leaf hashes that stand beside them.
+    /// Checks that the entries of a record have the leaf hashes that stand beside them; those of a sealed log have none.
     pub fn check_bodies(&self, record: &Record<'_>) -> Result<(), StateError> {
+        if self.profile.bodies == Bodies::Sealed {
+            return Ok(());
+        }
         let bodies = record.bodies().ok_or(StateError::Leaf(record.first))?;
         for (index, (body, hash)) in (record.first..).zip(bodies.iter().zip(record.leaf_hashes)) {
             if self.profile.leaf_hash(body) != Some(*hash) {

@@ -4,7 +4,7 @@ use crate::cli::{Failure, Output, token};
 use crate::client::sign::{Ceremony, Services, SignError, SignWith, SigningAlgorithm, ToSign};
 use crate::client::trust::{NewInstance, RootPin, TrustStore};
 use crate::client::verify::{self, ArtifactSource, VerifyError};
-use crate::server::config::{Privacy, UpSettings};
+use crate::server::config::UpSettings;
 use crate::server::idp::claims::{IssuerKind, MintRequest};
 use crate::server::idp::secret;
 use crate::server::instance::Instance;
@@ -180,13 +180,8 @@ impl Stage {
         std::fs::write(&rules, rules_for(&format!("http://{listen}/idp")))
             .map_err(|error| Failure::file(&rules, &error))?;
         let data_dir = directory.join("instance");
-        let settings = UpSettings {
-            data_dir: data_dir.clone(),
-            listen,
-            public_url: None,
-            rules: Some(rules),
-            privacy: Privacy::Open,
-        };
+        let settings =
+            UpSettings { data_dir: data_dir.clone(), listen, public_url: None, rules: Some(rules), privacy: None };
         let instance = Instance::start_on(listener, settings)
             .await
             .map_err(|error| Failure::new(error.code(), error.to_string()))?;

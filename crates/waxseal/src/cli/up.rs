@@ -1,7 +1,7 @@
 //! `waxseal up`: a signing instance for development, kept running on this machine.
 
 use crate::cli::{Failure, Output};
-use crate::server::config::{DEFAULT_LISTEN, Privacy, UpSettings, default_data_dir};
+use crate::server::config::{DEFAULT_LISTEN, UpSettings, default_data_dir};
 use crate::server::instance::Instance;
 use crate::server::record::{self, Record};
 use crate::server::telemetry::{LogFormat, start_logging};
@@ -10,6 +10,7 @@ use serde_json::json;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
+use waxseal_formats::client_config::Privacy;
 use waxseal_formats::code::Code;
 use waxseal_io::token::process_environment;
 
@@ -29,9 +30,10 @@ pub struct UpArgs {
     /// The signing rules (see docs/rules.md) [default: everybody whom the demo provider vouches for].
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
-    /// What the logs keep: `open` keeps what is logged.
-    #[arg(long, value_enum, default_value_t = PrivacyArg::Open, value_name = "MODE")]
-    privacy: PrivacyArg,
+    /// What the logs keep: `sealed` keeps hashes alone, `open` keeps what is logged, to be read and searched [default: what
+    /// the data directory was made with, `sealed` for a new one].
+    #[arg(long, value_enum, value_name = "MODE")]
+    privacy: Option<PrivacyArg>,
     /// How the instance logs.
     #[arg(long, value_enum, default_value_t = LogFormatArg::Text, value_name = "FORMAT")]
     log_format: LogFormatArg,
@@ -70,15 +72,15 @@ pub async fn run(args: UpArgs, output: Output) -> Result<(), Failure> {
         listen: args.listen,
         public_url: args.public_url,
         rules: args.rules,
-        privacy: match args.privacy {
+        privacy: args.privacy.map(|privacy| match privacy {
             PrivacyArg::Open => Privacy::Open,
             PrivacyArg::Sealed => Privacy::Sealed,
-        },
+        }),
     };
     let instance = Instance::start(settings).await.map_err(|error| Failure::new(error.code(), error.to_string()))?;
     let interrupted = stop_signal()?;
     let (url, checksum) = (instance.url().to_owned(), instance.root_checksum());
-    for line in greeting(&url, &checksum, &data_dir) {
+    for line in greeting(&url, &checksum, &data_dir, instance.privacy()) {
         output.say(&line);
     }
     let ready = json!({"url": url, "root_sha256": checksum, "data_dir": data_dir});
@@ -97,12 +99,16 @@ pub async fn run(args: UpArgs, output: Output) -> Result<(), Failure> {
     served.map_err(|error| Failure::new(Code::NETWORK_LISTEN, format!("the listener failed: {error}")))
 }
 
-fn greeting(url: &str, checksum: &str, data_dir: &std::path::Path) -> Vec<String> {
+fn greeting(url: &str, checksum: &str, data_dir: &std::path::Path, privacy: Privacy) -> Vec<String> {
+    let keep = match privacy {
+        Privacy::Sealed => "  logs are sealed: they keep hashes, and nothing of what is signed or by whom",
+        Privacy::Open => "  logs are open: entries are kept and served",
+    };
     vec![
         format!("waxseal is up at {url}"),
         format!("  root checksum  {checksum}"),
         format!("  data directory {} (whoever can read it can sign as anybody)", data_dir.display()),
-        "  logs are open: entries are kept and served".to_owned(),
+        keep.to_owned(),
         "In another terminal:".to_owned(),
         format!("  waxseal trust add {url} --root-sha256 {checksum}"),
         format!("  export SIGSTORE_ID_TOKEN=$(waxseal token --instance {url} --identity you@example.com)"),

@@ -5,30 +5,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use url::Url;
 use waxseal_authority::rules::{DEFAULT_AUDIENCE, IssuerType, MAX_RULES_LEN, Rules, RulesError};
+use waxseal_formats::client_config::Privacy;
 use waxseal_formats::code::Code;
 
 /// Where `up` listens unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7480";
-
-/// What the logs keep of the entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Privacy {
-    /// Everything.
-    Open,
-    /// Leaf hashes only.
-    Sealed,
-}
-
-impl Privacy {
-    /// Its name on the command line and in `/client.json`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Sealed => "sealed",
-        }
-    }
-}
 
 /// Why the instance cannot be started as asked.
 #[derive(Debug, thiserror::Error)]
@@ -82,8 +63,8 @@ pub struct UpSettings {
     pub public_url: Option<String>,
     /// The rules file, if the default rules are not meant.
     pub rules: Option<PathBuf>,
-    /// What the logs keep.
-    pub privacy: Privacy,
+    /// What the logs keep; none means what the data directory was made for, and [`Privacy::Sealed`] for a new one.
+    pub privacy: Option<Privacy>,
 }
 
 impl UpSettings {
@@ -91,15 +72,11 @@ impl UpSettings {
     ///
     /// # Errors
     /// [`ConfigError::Option`]: an address that others can reach (the demo provider vouches for anybody), a public URL
-    /// that is no origin, a privacy that is not built yet.
+    /// that is no origin.
     pub fn check(mut self) -> Result<Self, ConfigError> {
         if !self.listen.ip().is_loopback() {
             let reason = format!("{} is not a loopback address; `up` is for this machine only", self.listen);
             return Err(ConfigError::Option { option: "--listen", reason });
-        }
-        if self.privacy != Privacy::Open {
-            let reason = format!("{} is not available yet; this version keeps entries open", self.privacy.name());
-            return Err(ConfigError::Option { option: "--privacy", reason });
         }
         self.public_url = self.public_url.as_deref().map(origin).transpose()?;
         Ok(self)
@@ -178,7 +155,7 @@ pub(crate) fn below_home(variable: impl Fn(&str) -> Option<String>, name: &str, 
 
 #[cfg(test)]
 mod tests {
-    use super::{ConfigError, DEFAULT_LISTEN, Privacy, UpSettings, default_data_dir, rules};
+    use super::{ConfigError, DEFAULT_LISTEN, UpSettings, default_data_dir, rules};
     use std::net::SocketAddr;
     use std::path::{Path, PathBuf};
     use waxseal_authority::rules::{IssuerType, MAX_RULES_LEN};
@@ -190,7 +167,7 @@ mod tests {
             listen: DEFAULT_LISTEN.parse().expect("an address"),
             public_url: None,
             rules: None,
-            privacy: Privacy::Open,
+            privacy: None,
         }
     }
 
@@ -206,13 +183,6 @@ mod tests {
             assert_eq!(error.code(), Code::USAGE);
             assert!(error.to_string().contains("--listen"), "{error}");
         }
-    }
-
-    #[test]
-    fn sealed_privacy_is_refused_until_it_exists() {
-        let error = UpSettings { privacy: Privacy::Sealed, ..settings() }.check().expect_err("refused");
-        assert_eq!(error.code(), Code::USAGE);
-        assert!(error.to_string().contains("sealed"), "{error}");
     }
 
     #[test]

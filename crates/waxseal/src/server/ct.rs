@@ -176,7 +176,7 @@ mod tests {
     use waxseal_formats::merkle::leaf_hash;
     use waxseal_formats::tile::{TileId, TileKind};
     use waxseal_io::signer::KeyPair;
-    use waxseal_log::profile::{Face, Profile};
+    use waxseal_log::profile::{Bodies, Face, Profile};
     use waxseal_testkit::vectors;
 
     struct Instance {
@@ -194,7 +194,7 @@ mod tests {
             let directory = tempfile::tempdir().expect("directory");
             let key = Arc::new(KeyPair::generate(KeyKind::EcdsaP256).expect("key"));
             let origin = "log.example/ctlog".to_owned();
-            let profile = Profile { origin, key: key.public_key().clone(), face: Face::StaticCt };
+            let profile = Profile { origin, key: key.public_key().clone(), face: Face::StaticCt, bodies: Bodies::Kept };
             Log::create(directory.path(), &profile, &Settings::default()).expect("created");
             let log = Self::open(&directory, &profile, &key);
             let ct = CtLog::new(log.handle(), key.clone(), issuers);

@@ -194,6 +194,8 @@ pub struct Appended {
     pub proof: Vec<Hash>,
     /// The signed tree that contains it.
     pub head: Head,
+    /// Whether it was there before: nothing new was logged.
+    pub repeated: bool,
 }
 
 /// A signed tree.
@@ -217,6 +219,7 @@ struct Sequenced {
     time: UnixMillis,
     head: Head,
     batch: Option<Arc<Batch>>,
+    repeated: bool,
 }
 
 struct Queue {
@@ -323,7 +326,7 @@ impl LogHandle {
     }
 
     async fn appended(&self, sequenced: Sequenced) -> Result<Appended, AppendError> {
-        let Sequenced { index, time, head, batch } = sequenced;
+        let Sequenced { index, time, head, batch, repeated } = sequenced;
         let in_batch = batch.filter(|batch| batch.size == head.size).and_then(|batch| {
             let proof = batch.inclusion_proof(index)?;
             Some((batch.leaf_hash(index)?, proof))
@@ -334,7 +337,7 @@ impl LogHandle {
             None => self.inclusion(index, head.size).await?,
         };
         verify_inclusion(index, head.size, &leaf_hash, &proof, &head.root).map_err(TreeError::Proof)?;
-        Ok(Appended { index, time, leaf_hash, proof, head })
+        Ok(Appended { index, time, leaf_hash, proof, head, repeated })
     }
 
     /// Which log it is.
@@ -454,7 +457,7 @@ impl Driver {
         // From here on as in recovery: what counts is what the bytes say. A hash that changed in memory since it was computed
         // is found here, before anyone sees the signature.
         let record = Record::parse(&bytes, &self.salt).ok_or(StateError::Order(self.state.sequence()))?;
-        self.state.check_bodies(&record)?;
+        plan.check(&self.shared.profile, &record)?;
         let batch = Arc::new(self.state.apply(&record)?);
         self.wal.append(&bytes)?;
 
@@ -478,14 +481,15 @@ impl Driver {
         let committed = self.shared.committed.read().unwrap_or_else(PoisonError::into_inner);
         let (head, batch) = (committed.head.clone(), committed.batch.clone());
         drop(committed);
-        let sequenced = |index, time| Sequenced { index, time, head: head.clone(), batch: batch.clone() };
+        let sequenced =
+            |index, time, repeated| Sequenced { index, time, head: head.clone(), batch: batch.clone(), repeated };
         for (outcome, waiter) in plan.outcomes.iter().zip(waiters) {
             let answer = match (outcome, refusal) {
                 (Outcome::New(_), Some(refusal)) => Err(refusal()),
                 // Within a batch that was refused, what repeats one of its entries was not logged either.
                 (Outcome::Repeats(original), Some(refusal)) if original.index >= head.size => Err(refusal()),
-                (Outcome::New(index), None) => Ok(sequenced(*index, plan.time)),
-                (Outcome::Repeats(original), _) => Ok(sequenced(original.index, original.time)),
+                (Outcome::New(index), None) => Ok(sequenced(*index, plan.time, false)),
+                (Outcome::Repeats(original), _) => Ok(sequenced(original.index, original.time, true)),
                 (Outcome::Refused(error), _) => Err(error.clone().into()),
             };
             // Whoever asked may be gone; the entry stays.

@@ -19,6 +19,8 @@ pub enum Status {
     InvalidArgument,
     /// The request is too large: 413, gRPC INVALID_ARGUMENT.
     TooLarge,
+    /// This is not allowed: 403, gRPC PERMISSION_DENIED.
+    Forbidden,
     /// There is no such path: 404, gRPC NOT_FOUND.
     NotFound,
     /// The path has no such method: 501, gRPC UNIMPLEMENTED.
@@ -36,6 +38,7 @@ impl Status {
         match self {
             Self::InvalidArgument => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Unimplemented => StatusCode::NOT_IMPLEMENTED,
             Self::Exhausted => StatusCode::TOO_MANY_REQUESTS,
@@ -48,6 +51,7 @@ impl Status {
         match self {
             Self::InvalidArgument | Self::TooLarge => 3,
             Self::NotFound => 5,
+            Self::Forbidden => 7,
             Self::Exhausted => 8,
             Self::Unimplemented => 12,
             Self::Internal => 13,

@@ -15,6 +15,7 @@ use crate::server::tsa::{self, Tsa, TsaSetupError};
 use crate::server::tuf::{self, Tuf, TufError};
 use crate::server::ui::{self, Ui};
 use axum::Router;
+use jiff::SignedDuration;
 use std::fs::DirBuilder;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -32,13 +33,14 @@ use waxseal_io::signer::{KeyPair, Signer};
 use waxseal_io::store::{DirectoryLock, StoreError, sync_directory};
 use waxseal_io::system;
 use waxseal_io::transport::{Http, PlainHttp};
-use waxseal_log::profile::{Face, Profile};
+use waxseal_log::profile::{Bodies, Face, Profile, rekor_v1_origin};
 
 /// A running instance: what it serves is ready, requests are answered once [`Instance::serve`] runs.
 pub struct Instance {
     url: String,
     listener: TcpListener,
     router: Router,
+    privacy: Privacy,
     tuf: Arc<Tuf>,
     logs: Vec<Log>,
     _lock: DirectoryLock,
@@ -163,6 +165,12 @@ impl Instance {
         &self.url
     }
 
+    /// What its logs keep.
+    #[must_use]
+    pub const fn privacy(&self) -> Privacy {
+        self.privacy
+    }
+
     /// SHA-256 of the first TUF root, in hexadecimal.
     #[must_use]
     pub fn root_checksum(&self) -> String {
@@ -193,6 +201,7 @@ struct Opened {
     material: Material,
     ct: Log,
     rekor: Log,
+    rekor_v1: Log,
     idp: Arc<Idp>,
 }
 
@@ -210,21 +219,24 @@ impl Opened {
         }
         let lock = DirectoryLock::acquire(data_dir)?;
         let host = host(url)?;
-        let material = Material::open(data_dir, &host, system::now())?;
+        let material = Material::open(data_dir, &host, settings.privacy, system::now())?;
         material.require(data_dir, idp::FILES.into_iter().chain(tuf::FILES))?;
         let logs = data_dir.join("logs");
-        let create = !material.is_whole();
+        let create = material.is_new();
         let ct = read_log(&logs, "ct", ct_profile(&host, &material), &material.ct_signer, create)?;
         let rekor = read_log(&logs, "rekor", rekor_profile(&host, &material), &material.rekor_signer, create)?;
-        // Both are sound: only now one of them may be changed.
+        let create = material.lacks_rekor_v1();
+        let profile = rekor_v1_profile(&host, &material);
+        let rekor_v1 = read_log(&logs, "rekor-v1", profile, &material.rekor_v1_signer, create)?;
+        // All are sound: only now one of them may be changed.
         let start = |name, log: Reading| log.start().map_err(|source| StartError::Log { name, source });
-        let (ct, rekor) = (start("ct", ct)?, start("rekor", rekor)?);
+        let (ct, rekor, rekor_v1) = (start("ct", ct)?, start("rekor", rekor)?, start("rekor-v1", rekor_v1)?);
         let idp = Arc::new(Idp::open(data_dir, url)?);
-        Ok(Self { url: url.to_owned(), rules, settings: settings.clone(), lock, material, ct, rekor, idp })
+        Ok(Self { url: url.to_owned(), rules, settings: settings.clone(), lock, material, ct, rekor, rekor_v1, idp })
     }
 
     async fn into_instance(self, listener: TcpListener) -> Result<Instance, StartError> {
-        let Self { url, rules, settings, lock, mut material, ct, rekor, idp } = self;
+        let Self { url, rules, settings, lock, mut material, ct, rekor, rekor_v1, idp } = self;
         let jwks = Arc::new(Jwks::new(Arc::new(Http::new(PlainHttp::LoopbackOnly)), idp.keys()));
 
         let ct_log = CtLog::new(ct.handle(), material.ct_signer.clone(), material.ca.chain().to_vec());
@@ -237,7 +249,7 @@ impl Opened {
             oidc_issuer: idp.issuer(IssuerKind::Email),
             client_id: "sigstore".into(),
             audience: DEFAULT_AUDIENCE.into(),
-            privacy: Privacy::Open,
+            privacy: material.privacy,
         };
         let config = describe(&url, &material, &client).client_trust_config()?;
         let targets = tuf::targets(&config, &client, &url);
@@ -262,7 +274,8 @@ impl Opened {
             .merge(Arc::clone(&metrics).routes())
             .fallback(gateway::not_found)
             .method_not_allowed_fallback(gateway::method_not_allowed);
-        Ok(Instance { url, listener, router: metrics.watch(routes), tuf, logs: vec![ct, rekor], _lock: lock })
+        let (router, privacy) = (metrics.watch(routes), client.privacy);
+        Ok(Instance { url, listener, router, privacy, tuf, logs: vec![ct, rekor, rekor_v1], _lock: lock })
     }
 }
 
@@ -273,12 +286,27 @@ fn host(url: &str) -> Result<String, StartError> {
     host.ok_or_else(|| StartError::Host { url: url.to_owned() })
 }
 
+/// What the logs of an instance keep.
+const fn bodies(privacy: Privacy) -> Bodies {
+    match privacy {
+        Privacy::Sealed => Bodies::Sealed,
+        Privacy::Open => Bodies::Kept,
+    }
+}
+
 fn ct_profile(host: &str, material: &Material) -> Profile {
-    Profile { origin: format!("{host}/ctlog"), key: material.ct_signer.public_key().clone(), face: Face::StaticCt }
+    let key = material.ct_signer.public_key().clone();
+    Profile { origin: format!("{host}/ctlog"), key, face: Face::StaticCt, bodies: bodies(material.privacy) }
 }
 
 fn rekor_profile(host: &str, material: &Material) -> Profile {
-    Profile { origin: host.to_owned(), key: material.rekor_signer.public_key().clone(), face: Face::Rekor }
+    let key = material.rekor_signer.public_key().clone();
+    Profile { origin: host.to_owned(), key, face: Face::RekorV2, bodies: bodies(material.privacy) }
+}
+
+fn rekor_v1_profile(host: &str, material: &Material) -> Profile {
+    let key = material.rekor_v1_signer.public_key().clone();
+    Profile { origin: rekor_v1_origin(host, &key), key, face: Face::RekorV1, bodies: bodies(material.privacy) }
 }
 
 /// Reads a log; only in a directory that was never whole is a missing one made.
@@ -298,7 +326,8 @@ fn read_log(
     Log::read(&directory, profile, signer.clone(), settings).map_err(failed)
 }
 
-/// What clients are told of the instance: all of it is valid since it was made.
+/// What clients are told of the instance: all of it is valid since it was made. Of the two Rekor logs the one that began last is
+/// taken by sigstore-js, so the v1 log began a second before.
 fn describe(url: &str, material: &Material, client: &ClientConfig) -> description::Instance {
     let valid_for = Validity::from(material.created);
     let authority = |common_name: &str, chain: Vec<_>| description::Authority {
@@ -318,12 +347,23 @@ fn describe(url: &str, material: &Material, client: &ClientConfig) -> descriptio
             key: material.ct_signer.public_key().clone(),
             valid_for,
         }],
-        rekor_logs: vec![description::RekorLog {
-            url: url.to_owned(),
-            version: description::RekorVersion::V2,
-            origin: material.host.clone(),
-            key: material.rekor_signer.public_key().clone(),
-            valid_for,
-        }],
+        rekor_logs: vec![
+            description::RekorLog {
+                url: url.to_owned(),
+                version: description::RekorVersion::V1,
+                origin: rekor_v1_origin(&material.host, material.rekor_v1_signer.public_key()),
+                key: material.rekor_v1_signer.public_key().clone(),
+                valid_for: Validity::from(
+                    material.created.saturating_sub(SignedDuration::from_secs(1)).unwrap_or(material.created),
+                ),
+            },
+            description::RekorLog {
+                url: url.to_owned(),
+                version: description::RekorVersion::V2,
+                origin: material.host.clone(),
+                key: material.rekor_signer.public_key().clone(),
+                valid_for,
+            },
+        ],
     }
 }

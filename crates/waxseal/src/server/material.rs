@@ -16,6 +16,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use waxseal_authority::ca::{self, CaError, CaIssuer, SubordinateKind};
+use waxseal_formats::client_config::Privacy;
 use waxseal_formats::code::Code;
 use waxseal_formats::crypto::KeyKind;
 use waxseal_formats::x509::{Certificate, CertificateError, DistinguishedName};
@@ -25,7 +26,9 @@ use waxseal_io::system;
 
 const MANIFEST: &str = "instance.json";
 /// The layout of the data directory that this program reads and writes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// The format since which there is a Rekor v1 log, and since which the directory says what its logs keep.
+const REKOR_V1_SINCE: u32 = 2;
 /// Largest file of those read here, in bytes.
 const MAX_FILE_LEN: usize = 64 * 1024;
 
@@ -47,8 +50,13 @@ pub struct Material {
     pub ct_signer: Arc<KeyPair>,
     /// The key of the Rekor v2 log (Ed25519).
     pub rekor_signer: Arc<KeyPair>,
+    /// The key of the Rekor v1 log (P-256).
+    pub rekor_v1_signer: Arc<KeyPair>,
+    /// What its logs keep. It cannot change: what a log did not keep cannot be served, and what it kept does not go away.
+    pub privacy: Privacy,
     manifest: PathBuf,
-    whole: bool,
+    /// The format that the directory had when it was opened; none if it was not whole.
+    found: Option<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -57,6 +65,13 @@ struct Manifest {
     format: u32,
     created: Timestamp,
     host: String,
+    /// Directories of format 1 do not say: they were open.
+    #[serde(default = "open")]
+    privacy: Privacy,
+}
+
+const fn open() -> Privacy {
+    Privacy::Open
 }
 
 /// Why the keys and certificates of an instance cannot be used.
@@ -100,6 +115,17 @@ pub enum MaterialError {
         /// The host asked for.
         asked: String,
     },
+    /// The logs were made to keep something else.
+    #[error(
+        "the data directory was made with --privacy {}, and its logs cannot become {}: use another directory, or leave the option out",
+        made_for.name(), asked.name()
+    )]
+    Privacy {
+        /// What the logs keep.
+        made_for: Privacy,
+        /// What was asked for.
+        asked: Privacy,
+    },
     /// A key cannot be used.
     #[error(transparent)]
     Signer(#[from] SignerError),
@@ -115,23 +141,28 @@ impl MaterialError {
         match self {
             Self::File { .. } => Code::INPUT_UNREADABLE,
             Self::Missing { .. } | Self::Damaged { .. } | Self::Format { .. } => Code::INPUT_MALFORMED,
-            Self::Host { .. } => Code::USAGE,
+            Self::Host { .. } | Self::Privacy { .. } => Code::USAGE,
             Self::Signer(_) | Self::Ca(_) => Code::KEY_UNSUPPORTED,
         }
     }
 }
 
 impl Material {
-    /// Reads the material of a data directory, or makes it for `host` if the directory has none.
+    /// Reads the material of a data directory, or makes it for `host` if the directory has none. Without a `privacy`, a
+    /// directory keeps its own, and a new one is sealed.
     ///
     /// # Errors
     /// [`MaterialError`]; a directory that was whole is not changed then.
-    pub fn open(data_dir: &Path, host: &str, now: Timestamp) -> Result<Self, MaterialError> {
+    pub fn open(data_dir: &Path, host: &str, privacy: Option<Privacy>, now: Timestamp) -> Result<Self, MaterialError> {
         if let Some(manifest) = read_manifest(&data_dir.join(MANIFEST))? {
             if manifest.host != host {
                 return Err(MaterialError::Host { made_for: manifest.host, asked: host.to_owned() });
             }
-            return Self::assemble(&Folder { data_dir, whole: true, created: manifest.created }, host);
+            if let Some(asked) = privacy.filter(|asked| *asked != manifest.privacy) {
+                return Err(MaterialError::Privacy { made_for: manifest.privacy, asked });
+            }
+            let folder = Folder { data_dir, found: Some(manifest.format), created: manifest.created };
+            return Self::assemble(&folder, host, manifest.privacy);
         }
         let created = Timestamp::from_second(now.as_second()).unwrap_or(now);
         for directory in ["keys", "certificates"] {
@@ -139,13 +170,25 @@ impl Material {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
             made.map_err(|source| MaterialError::File { path, source })?;
         }
-        Self::assemble(&Folder { data_dir, whole: false, created }, host)
+        Self::assemble(&Folder { data_dir, found: None, created }, host, privacy.unwrap_or(Privacy::Sealed))
     }
 
     /// Whether the directory was whole when it was opened. If not, [`Material::complete`] is missing.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
-        self.whole
+        matches!(self.found, Some(FORMAT))
+    }
+
+    /// Whether the directory was made before there were Rekor v1 logs, or is being made.
+    #[must_use]
+    pub fn lacks_rekor_v1(&self) -> bool {
+        self.found.is_none_or(|format| format < REKOR_V1_SINCE)
+    }
+
+    /// Whether the directory is being made.
+    #[must_use]
+    pub const fn is_new(&self) -> bool {
+        self.found.is_none()
     }
 
     /// Checks that the files of other parts are there if the directory is whole.
@@ -153,7 +196,7 @@ impl Material {
     /// # Errors
     /// [`MaterialError::Missing`] for the first that is not.
     pub fn require<'a>(&self, data_dir: &Path, names: impl IntoIterator<Item = &'a str>) -> Result<(), MaterialError> {
-        let missing = names.into_iter().map(|name| data_dir.join(name)).find(|path| self.whole && !path.exists());
+        let missing = names.into_iter().map(|name| data_dir.join(name)).find(|path| !self.is_new() && !path.exists());
         missing.map_or(Ok(()), |path| Err(MaterialError::Missing { path }))
     }
 
@@ -162,15 +205,16 @@ impl Material {
     /// # Errors
     /// [`MaterialError::File`].
     pub fn complete(&mut self) -> Result<(), MaterialError> {
-        let manifest = Manifest { format: FORMAT, created: self.created, host: self.host.clone() };
+        let manifest =
+            Manifest { format: FORMAT, created: self.created, host: self.host.clone(), privacy: self.privacy };
         let failed = |source| MaterialError::File { path: self.manifest.clone(), source };
         let text = serde_json::to_vec_pretty(&manifest).map_err(|error| failed(error.into()))?;
         file::replace(&self.manifest, &text).map_err(failed)?;
-        self.whole = true;
+        self.found = Some(FORMAT);
         Ok(())
     }
 
-    fn assemble(folder: &Folder<'_>, host: &str) -> Result<Self, MaterialError> {
+    fn assemble(folder: &Folder<'_>, host: &str, privacy: Privacy) -> Result<Self, MaterialError> {
         let name = |what: &str| DistinguishedName {
             organization: host.chars().take(64).collect(),
             common_name: format!("waxseal {what}"),
@@ -204,8 +248,10 @@ impl Material {
             tsa_signer: Arc::new(tsa_signer),
             ct_signer: Arc::new(folder.key("ct", KeyKind::EcdsaP256)?),
             rekor_signer: Arc::new(folder.key("rekor", KeyKind::Ed25519)?),
+            rekor_v1_signer: Arc::new(folder.key_since(REKOR_V1_SINCE, "rekor-v1", KeyKind::EcdsaP256)?),
+            privacy,
             manifest: folder.data_dir.join(MANIFEST),
-            whole: folder.whole,
+            found: folder.found,
         })
     }
 }
@@ -213,15 +259,20 @@ impl Material {
 /// The data directory while it is read or filled.
 struct Folder<'a> {
     data_dir: &'a Path,
-    /// Whether everything has to be there already.
-    whole: bool,
+    /// The format of what has to be there already; none if nothing has to be.
+    found: Option<u32>,
     created: Timestamp,
 }
 
 impl Folder<'_> {
     fn key(&self, name: &str, kind: KeyKind) -> Result<KeyPair, MaterialError> {
+        self.key_since(0, name, kind)
+    }
+
+    /// Reads a key that directories have since a format; it is made in older ones and new ones.
+    fn key_since(&self, format: u32, name: &str, kind: KeyKind) -> Result<KeyPair, MaterialError> {
         let path = self.data_dir.join("keys").join(format!("{name}.pem"));
-        if self.whole && !path.exists() {
+        if self.found.is_some_and(|found| found >= format) && !path.exists() {
             return Err(MaterialError::Missing { path });
         }
         Ok(KeyPair::load_or_create(&path, kind)?)
@@ -258,7 +309,7 @@ impl Folder<'_> {
         let path = self.data_dir.join("certificates").join(format!("{name}.pem"));
         let failed = |source| MaterialError::File { path: path.clone(), source };
         let Some(bytes) = file::read(&path, MAX_FILE_LEN).map_err(failed)? else {
-            if self.whole {
+            if self.found.is_some() {
                 return Err(MaterialError::Missing { path });
             }
             let certificate = make()?;
@@ -286,7 +337,7 @@ fn read_manifest(path: &Path) -> Result<Option<Manifest>, MaterialError> {
         |error: serde_json::Error| MaterialError::Damaged { path: path.to_owned(), problem: error.to_string() };
     let Some(bytes) = file::read(path, MAX_FILE_LEN).map_err(failed)? else { return Ok(None) };
     let Format { format } = serde_json::from_slice(&bytes).map_err(damaged)?;
-    if format != FORMAT {
+    if !(1..=FORMAT).contains(&format) {
         return Err(MaterialError::Format { path: path.to_owned(), found: format });
     }
     Ok(Some(serde_json::from_slice(&bytes).map_err(damaged)?))
@@ -297,11 +348,12 @@ mod tests {
     use super::{MANIFEST, Material, MaterialError};
     use jiff::Timestamp;
     use std::path::Path;
+    use waxseal_formats::client_config::Privacy;
     use waxseal_formats::code::Code;
     use waxseal_io::signer::Signer;
 
     fn open(data_dir: &Path, host: &str) -> Result<Material, MaterialError> {
-        let mut material = Material::open(data_dir, host, "2026-11-24T15:00:00.5Z".parse().expect("a time"))?;
+        let mut material = Material::open(data_dir, host, None, "2026-11-24T15:00:00.5Z".parse().expect("a time"))?;
         if !material.is_whole() {
             material.complete()?;
         }
@@ -316,7 +368,7 @@ mod tests {
     fn an_instance_stays_itself() {
         let directory = tempfile::tempdir().expect("directory");
         let made = open(directory.path(), "host").expect("made");
-        let read = Material::open(directory.path(), "host", Timestamp::MAX).expect("read");
+        let read = Material::open(directory.path(), "host", None, Timestamp::MAX).expect("read");
         assert!(read.is_whole());
         assert_eq!(made.created.to_string(), "2026-11-24T15:00:00Z");
         assert_eq!(made.created, read.created);
@@ -356,6 +408,41 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_of_format_1_is_open_and_gets_its_rekor_v1_key() {
+        let directory = tempfile::tempdir().expect("directory");
+        drop(open(directory.path(), "host").expect("made"));
+        let manifest = r#"{"format":1,"created":"2026-11-24T15:00:00Z","host":"host"}"#;
+        std::fs::write(directory.path().join(MANIFEST), manifest).expect("written");
+        std::fs::remove_file(directory.path().join("keys/rekor-v1.pem")).expect("removed");
+        let read = open(directory.path(), "host").expect("taken up");
+        assert_eq!(read.privacy, Privacy::Open);
+        let again = Material::open(directory.path(), "host", Some(Privacy::Open), Timestamp::MAX).expect("read");
+        assert!(again.is_whole() && !again.lacks_rekor_v1());
+        assert_eq!(read.rekor_v1_signer.public_key(), again.rekor_v1_signer.public_key());
+        // What format 1 had is not made anew.
+        std::fs::write(directory.path().join(MANIFEST), manifest).expect("written");
+        std::fs::remove_file(directory.path().join("keys/rekor.pem")).expect("removed");
+        assert_eq!(refused(directory.path(), "host"), Code::INPUT_MALFORMED);
+    }
+
+    #[test]
+    fn a_directory_keeps_its_privacy() {
+        for (asked, made) in
+            [(None, Privacy::Sealed), (Some(Privacy::Sealed), Privacy::Sealed), (Some(Privacy::Open), Privacy::Open)]
+        {
+            let directory = tempfile::tempdir().expect("directory");
+            let read = |privacy| Material::open(directory.path(), "host", privacy, Timestamp::UNIX_EPOCH);
+            let mut first = read(asked).expect("made");
+            first.complete().expect("whole");
+            assert_eq!((first.privacy, read(None).expect("read").privacy), (made, made));
+            let other = if made == Privacy::Open { Privacy::Sealed } else { Privacy::Open };
+            let error = read(Some(other)).map(|_| ()).expect_err("refused");
+            assert_eq!(error.code(), Code::USAGE);
+            assert!(error.to_string().contains(made.name()) && error.to_string().contains(other.name()), "{error}");
+        }
+    }
+
+    #[test]
     fn another_host_another_format_and_a_foreign_certificate_are_refused() {
         let directory = tempfile::tempdir().expect("directory");
         drop(open(directory.path(), "host").expect("made"));
@@ -366,7 +453,7 @@ mod tests {
         std::fs::copy(&root, &ca).expect("copied");
         assert_eq!(refused(directory.path(), "host"), Code::INPUT_MALFORMED);
         std::fs::write(&ca, content).expect("written");
-        for text in [r#"{"format":2}"#, "{}", "garbage"] {
+        for text in [r#"{"format":3}"#, r#"{"format":0}"#, "{}", "garbage"] {
             std::fs::write(directory.path().join(MANIFEST), text).expect("written");
             assert_eq!(refused(directory.path(), "host"), Code::INPUT_MALFORMED, "{text}");
         }

@@ -199,7 +199,7 @@ mod tests {
     use waxseal_formats::merkle::{leaf_hash, verify_inclusion};
     use waxseal_formats::tile::{TileId, TileKind, parse_bundle};
     use waxseal_log::pool::Limits;
-    use waxseal_log::profile::{Face, Profile};
+    use waxseal_log::profile::{Bodies, Face, Profile};
     use waxseal_testkit::{Exchange, vectors};
 
     struct Instance {
@@ -242,7 +242,7 @@ mod tests {
             let directory = tempfile::tempdir().expect("directory");
             let key = Arc::new(KeyPair::generate(KeyKind::Ed25519).expect("key"));
             let origin = "log.example".to_owned();
-            let profile = Profile { origin, key: key.public_key().clone(), face: Face::Rekor };
+            let profile = Profile { origin, key: key.public_key().clone(), face: Face::RekorV2, bodies: Bodies::Kept };
             let settings = Settings::default();
             Log::create(directory.path(), &profile, &settings).expect("created");
             let log = Log::open(directory.path(), profile.clone(), key.clone(), settings).expect("opened");

@@ -1,6 +1,6 @@
 //! The readers' side of any log: its public checkpoint and its tiles (C2SP tlog-tiles).
 
-use crate::server::drive::LogHandle;
+use crate::server::drive::{LogHandle, TreeError};
 use crate::server::gateway::{self, Refusal, Status};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -30,6 +30,10 @@ pub async fn tile(log: &LogHandle, path: &str) -> Response {
             ([(header::CONTENT_TYPE, BYTES), (header::CACHE_CONTROL, IMMUTABLE)], tile.bytes).into_response()
         }
         Ok(None) => gateway::not_found().await.into_response(),
+        Err(error @ TreeError::Sealed) => {
+            let (code, message) = (Some(error.code()), error.to_string());
+            Refusal { status: Status::Forbidden, code, message }.into_response()
+        }
         Err(error) => {
             tracing::error!(code = %error.code(), %error, "tile cannot be read");
             Refusal { status: Status::Internal, code: Some(error.code()), message: "the tile cannot be read".into() }

@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use waxseal_formats::tile::TileId;
+use waxseal_formats::tile::{TileId, TileKind};
 use waxseal_io::file;
 use waxseal_io::store::{Prepared, Segment, StoreError};
+use waxseal_log::profile::Bodies;
 use waxseal_log::publish::{self, Bundler};
 use waxseal_log::scan::{Scan, Scanner, Scope};
 use waxseal_log::segment::{MAX_HEADER, SegmentHeader};
@@ -122,7 +123,10 @@ impl Publisher {
         let head = self.shared.committed.read().unwrap_or_else(PoisonError::into_inner).head.clone();
         let (from, to) = (self.bundler.size(), head.size);
         if from < to {
-            self.write_entries(to)?;
+            match self.shared.profile.bodies {
+                Bodies::Kept => self.write_entries(to)?,
+                Bodies::Sealed => self.bundler.skip(to),
+            }
         }
         self.write_hashes(from, to)?;
         if !head.note.is_empty() {
@@ -130,7 +134,7 @@ impl Publisher {
         }
         self.announce(head);
         // Only now may the narrower tiles go: no checkpoint that is served needs them.
-        for id in publish::replaced(Some(self.shared.profile.entries()), from, to) {
+        for id in publish::replaced(self.entries(), from, to) {
             self.shared.objects.remove(&id.to_string()).map_err(|source| self.io(&id.to_string(), source))?;
         }
         let rolled = self.shared.rolled.swap(false, Ordering::AcqRel);
@@ -160,6 +164,11 @@ impl Publisher {
             write(&self.shared, &id.to_string(), bundle)?;
         }
         Ok(())
+    }
+
+    /// The tiles of entries that the log has.
+    fn entries(&self) -> Option<TileKind> {
+        (self.shared.profile.bodies == Bodies::Kept).then(|| self.shared.profile.entries())
     }
 
     /// Writes the hash tiles that a tree of `to` leaves has and one of `from` leaves has not.
@@ -242,6 +251,9 @@ fn write_synced(directory: &Path, size: u64) -> Result<(), DriveError> {
 /// The file of the unfinished bundle in a published tree of `size` leaves.
 pub(super) fn partial_bundle(shared: &Shared, size: u64) -> Result<Bundler, DriveError> {
     let kind = shared.profile.entries();
+    if shared.profile.bodies == Bodies::Sealed {
+        return Ok(Bundler::sealed(kind, size));
+    }
     let index = size / waxseal_formats::tile::TILE_WIDTH;
     let Some(id) = TileId::in_tree(kind, index, size) else {
         return Ok(Bundler::resume(kind, size, Vec::new())?);

@@ -14,7 +14,7 @@ use waxseal_formats::merkle::{self, leaf_hash, verify_consistency, verify_inclus
 use waxseal_formats::tile::{TileId, TileKind, parse_bundle};
 use waxseal_io::signer::{KeyPair, Signer};
 use waxseal_log::pool::Limits;
-use waxseal_log::profile::{Face, Profile};
+use waxseal_log::profile::{Bodies, Face, Profile};
 use waxseal_log::sequencer::NewEntry;
 
 use super::{AppendError, Appended, Log, LogHandle, Settings};
@@ -66,7 +66,12 @@ impl Fixture {
     }
 
     fn profile(&self) -> Profile {
-        Profile { origin: "log.example".into(), key: self.key.public_key().clone(), face: Face::Rekor }
+        Profile {
+            origin: "log.example".into(),
+            key: self.key.public_key().clone(),
+            face: Face::RekorV2,
+            bodies: Bodies::Kept,
+        }
     }
 
     fn open(&self) -> Log {
@@ -447,7 +452,7 @@ async fn a_hash_that_changed_in_memory_ends_the_log_before_it_is_written() {
     let body = b"b".to_vec();
     let mut hash = leaf_hash(&body);
     hash[7] ^= 1;
-    let error = log.handle().append(NewEntry::Leaf { hash, body }).await.expect_err("stopped");
+    let error = log.handle().append(NewEntry::Leaf { hash, body, keys: Vec::new() }).await.expect_err("stopped");
     assert_eq!(error.code(), Code::LOG_STORE_FAILED);
     assert_eq!(fixture.failures().await, 1);
     assert_eq!(log.handle().head().size, 1);

@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 use waxseal_formats::code::Code;
 use waxseal_formats::merkle::{Hash, NodeId, ProofError, consistency_proof, inclusion_proof};
 use waxseal_formats::tile::{HASH_TILE_LEN, HashTile, MAX_ENTRY, TILE_WIDTH, TileError, TileId, TileKind, locate};
+use waxseal_log::profile::Bodies;
 use waxseal_log::publish;
 
 use super::{LogHandle, Shared};
@@ -41,6 +42,9 @@ pub enum TreeError {
     /// The index or size lies outside the tree.
     #[error("{0} is outside the tree")]
     Outside(u64),
+    /// The entries are asked for, and the log does not keep them.
+    #[error("this instance is sealed: its log keeps no entries, they are in the bundles that it was asked to log")]
+    Sealed,
     /// The reading task was stopped.
     #[error("the log has stopped")]
     Stopped,
@@ -54,6 +58,7 @@ impl TreeError {
             Self::Missing(_) | Self::Damaged { .. } | Self::Proof(_) => Code::LOG_STORE_CORRUPT,
             Self::Io { .. } | Self::Stopped => Code::LOG_STORE_FAILED,
             Self::Outside(_) => Code::LOG_INDEX,
+            Self::Sealed => Code::LOG_SEALED,
         }
     }
 }
@@ -103,6 +108,9 @@ impl LogHandle {
             TileKind::Hash(_) => true,
             entries => entries == self.profile().entries(),
         };
+        if self.profile().bodies == Bodies::Sealed && !matches!(id.kind, TileKind::Hash(_)) && known {
+            return Err(TreeError::Sealed);
+        }
         let size = self.published().size;
         let Some(widest) = TileId::in_tree(id.kind, id.index, size).filter(|widest| known && id.width <= widest.width)
         else {
