@@ -342,7 +342,7 @@ async fn probes_of_rekor_get_its_answers_but_for_what_we_decided() {
 async fn readers_of_the_logs_find_checkpoint_and_tiles() {
     let Some(vectors) = vectors() else { return };
     let home = Home::new();
-    let up = Up::start(&home);
+    let up = Up::start_with(&home, "127.0.0.1:0", &["--privacy", "open"]);
     let probes = vectors.wire("server-probes");
     let request = probes.iter().find(|exchange| exchange.step == "r2-ok").expect("recorded");
     replay(&up, request, None, None).await;
