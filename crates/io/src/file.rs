@@ -1,43 +1,41 @@
 //! Small files that are read whole, and replaced so that a crash leaves the old contents or the new.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Error, ErrorKind, Read, Write};
+use std::io::{Error, ErrorKind};
 use std::path::Path;
+
+use crate::disk::{Disk, Open, OsDisk};
 
 /// Reads a file of at most `max` bytes; `None` if there is none.
 ///
 /// # Errors
 /// What the system says; [`ErrorKind::FileTooLarge`] for a longer file.
 pub fn read(path: &Path, max: usize) -> Result<Option<Vec<u8>>, Error> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut bytes = Vec::new();
-    // One byte more than allowed tells a file that is too long from one that fits.
-    file.take(u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() > max {
-        return Err(Error::new(ErrorKind::FileTooLarge, format!("longer than {max} bytes")));
-    }
-    Ok(Some(bytes))
+    OsDisk.read(path, max)
 }
 
-/// Replaces a file, or makes it, durably: the new contents are written beside it and synced, then renamed over it,
-/// then the directory is synced. One writer at a time.
+/// Replaces a file, or makes it, durably: what [`exchange`] does, then the directory is synced. One writer at a time.
 ///
 /// # Errors
 /// What the system says; the old contents are still there then.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let directory = path.parent().ok_or_else(|| Error::from(ErrorKind::InvalidInput))?;
-    let mut name = path.file_name().ok_or_else(|| Error::from(ErrorKind::InvalidInput))?.to_os_string();
+    exchange(&OsDisk, path, bytes)?;
+    OsDisk.sync_directory(path.parent().ok_or(ErrorKind::InvalidInput)?)
+}
+
+/// Replaces a file, or makes it: the new contents are written beside it and synced, then renamed over it. After a power cut
+/// the file has the new contents or still the old ones. One writer at a time.
+///
+/// # Errors
+/// What the system says; the old contents are still there then.
+pub fn exchange(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let directory = path.parent().ok_or(ErrorKind::InvalidInput)?;
+    let mut name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_os_string();
     name.push(".new");
     let temporary = directory.join(name);
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&temporary)?;
-    file.write_all(bytes)?;
+    let file = disk.open(&temporary, Open::Replace)?;
+    file.write_at(bytes, 0)?;
     file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    File::open(directory)?.sync_all()
+    disk.rename(&temporary, path)
 }
 
 #[cfg(test)]

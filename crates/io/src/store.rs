@@ -9,12 +9,13 @@
 //! DIRECTORY/wal/prepared-…           zeros for the next segment
 //! ```
 
-use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Error, ErrorKind};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use waxseal_formats::code::Code;
+
+use crate::disk::{Disk, DiskFile, Held, Open, is_full};
 
 /// Largest segment file, in bytes.
 pub const MAX_SEGMENT: u64 = 256 << 20;
@@ -66,11 +67,11 @@ pub enum StoreError {
         /// What the system says.
         source: Error,
     },
-    /// Writing or syncing a record failed. What is on the disk is unknown, and a second `fsync` would say nothing about it:
+    /// Writing a record, or a sync, failed. What is on the disk is unknown, and a second `fsync` would say nothing about it:
     /// the process has to end, and what is there is found out by recovery.
-    #[error("{}: a record could not be made durable: {source}", path.display())]
+    #[error("{}: it could not be made durable: {source}", path.display())]
     NotDurable {
-        /// The segment.
+        /// The file or directory.
         path: PathBuf,
         /// What the system says.
         source: Error,
@@ -92,9 +93,9 @@ impl StoreError {
     }
 
     fn io(path: &Path) -> impl FnOnce(Error) -> Self + '_ {
-        move |source| match source.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::Full { path: path.to_owned() },
-            _ => Self::Io { path: path.to_owned(), source },
+        move |source| {
+            let path = path.to_owned();
+            if is_full(&source) { Self::Full { path } } else { Self::Io { path, source } }
         }
     }
 }
@@ -102,7 +103,7 @@ impl StoreError {
 /// Holds a directory for one user at a time, until it is dropped or the process ends.
 #[derive(Debug)]
 pub struct DirectoryLock {
-    _file: File,
+    _held: Box<dyn Held>,
 }
 
 impl DirectoryLock {
@@ -110,15 +111,10 @@ impl DirectoryLock {
     ///
     /// # Errors
     /// [`StoreError::Locked`] if someone else holds it.
-    pub fn acquire(directory: &Path) -> Result<Self, StoreError> {
+    pub fn acquire(disk: &dyn Disk, directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join("lock");
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-        let file = file.map_err(StoreError::io(&path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: directory.to_owned() }),
-            Err(TryLockError::Error(source)) => Err(StoreError::Io { path, source }),
-        }
+        let held = disk.lock(&path).map_err(StoreError::io(&path))?;
+        Ok(Self { _held: held.ok_or_else(|| StoreError::Locked { path: directory.to_owned() })? })
     }
 }
 
@@ -126,7 +122,7 @@ impl DirectoryLock {
 #[derive(Debug)]
 pub struct Segment {
     path: PathBuf,
-    file: File,
+    file: Box<dyn DiskFile>,
 }
 
 impl Segment {
@@ -134,9 +130,9 @@ impl Segment {
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub fn open(directory: &Path, sequence: u64) -> Result<Self, StoreError> {
+    pub fn open(disk: &dyn Disk, directory: &Path, sequence: u64) -> Result<Self, StoreError> {
         let path = segment_path(directory, sequence);
-        let file = File::open(&path).map_err(StoreError::io(&path))?;
+        let file = disk.open(&path, Open::Read).map_err(StoreError::io(&path))?;
         Ok(Self { path, file })
     }
 
@@ -175,33 +171,47 @@ impl Segment {
 #[derive(Debug)]
 pub struct Prepared {
     path: PathBuf,
-    file: File,
+    file: Box<dyn DiskFile>,
     length: u64,
 }
 
 impl Prepared {
     /// Writes and syncs a file of `length` zeros beside the segments. Takes its time: not for the thread that commits.
     ///
+    /// The sync is there for the time that it takes, and for the error: a file system that finds the place for what was written
+    /// only when it is synced has to say here that there is none. For durability alone the sync of the header would do.
+    ///
     /// # Errors
     /// [`StoreError::Full`] leaves nothing behind.
-    pub fn new(directory: &Path, length: u64) -> Result<Self, StoreError> {
+    pub fn new(disk: &dyn Disk, directory: &Path, length: u64) -> Result<Self, StoreError> {
         let wal = directory.join("wal");
         let mut number = 0u32;
         let (path, file) = loop {
             let path = wal.join(format!("{PREPARED}{number}"));
-            match OpenOptions::new().write(true).create_new(true).open(&path) {
+            match disk.open(&path, Open::New) {
                 Ok(file) => break (path, file),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => number = number.saturating_add(1),
                 Err(source) => return Err(StoreError::io(&path)(source)),
             }
         };
-        let filled = write_zeros(&file, 0, length.min(MAX_SEGMENT)).and_then(|()| file.sync_all());
-        if let Err(source) = filled {
-            // What is half there would only take the space that is missing.
-            drop(fs::remove_file(&path));
-            return Err(StoreError::io(&path)(source));
+        let prepared = Self { path, file, length };
+        let filled = write_zeros(&*prepared.file, 0, length.min(MAX_SEGMENT)).and_then(|()| prepared.file.sync_all());
+        match filled {
+            Ok(()) => Ok(prepared),
+            Err(source) => Err(prepared.give_up(disk, source)),
         }
-        Ok(Self { path, file, length })
+    }
+
+    /// Removes the file, which will be no segment.
+    pub fn discard(self, disk: &dyn Disk) {
+        // What stays is removed when the log is opened the next time.
+        drop(disk.remove(&self.path));
+    }
+
+    /// Removes the file: what is half there would only take the space that is missing.
+    fn give_up(self, disk: &dyn Disk, source: Error) -> StoreError {
+        drop(disk.remove(&self.path));
+        StoreError::io(&self.path)(source)
     }
 
     /// Bytes of the file.
@@ -223,9 +233,10 @@ pub enum Behind {
 /// The segment that is written.
 #[derive(Debug)]
 pub struct WalFile {
+    disk: Arc<dyn Disk>,
     directory: PathBuf,
     path: PathBuf,
-    file: File,
+    file: Box<dyn DiskFile>,
     end: u64,
     length: u64,
 }
@@ -235,36 +246,49 @@ impl WalFile {
     ///
     /// # Errors
     /// [`StoreError::Exists`] if there is a log already.
-    pub fn create(directory: &Path, header: &[u8], length: u64) -> Result<Self, StoreError> {
+    pub fn create(disk: Arc<dyn Disk>, directory: &Path, header: &[u8], length: u64) -> Result<Self, StoreError> {
         let wal = directory.join("wal");
-        fs::create_dir_all(&wal).map_err(StoreError::io(&wal))?;
-        if !segments(directory)?.is_empty() {
+        disk.create_directories(&wal).map_err(StoreError::io(&wal))?;
+        if !segments(&*disk, directory)?.is_empty() {
             return Err(StoreError::Exists { path: directory.to_owned() });
         }
-        sync_directory(directory)?;
-        Self::begin(directory, Prepared::new(directory, length)?, 0, header)
+        sync_directory(&*disk, directory)?;
+        let prepared = Prepared::new(&*disk, directory, length)?;
+        Self::begin(disk, directory, prepared, 0, header)
     }
 
     /// Goes on in a segment of `length` bytes behind its last record, which ends at `end`. What was found behind it is
     /// overwritten with zeros first.
     ///
+    /// The process before this one may have been killed between writing the last record, or naming the segment, and making
+    /// that durable. Whoever is told of the record now has to find it after a power cut, so it is made durable here.
+    ///
     /// # Errors
     /// [`StoreError::Io`] and [`StoreError::NotDurable`].
-    pub fn resume(directory: &Path, sequence: u64, end: u64, length: u64, behind: Behind) -> Result<Self, StoreError> {
+    pub fn resume(
+        disk: Arc<dyn Disk>,
+        directory: &Path,
+        sequence: u64,
+        end: u64,
+        length: u64,
+        behind: Behind,
+    ) -> Result<Self, StoreError> {
         let path = segment_path(directory, sequence);
         if length > MAX_SEGMENT || end > length {
             return Err(StoreError::Damaged { path, problem: "the segment has an impossible length" });
         }
-        let file = OpenOptions::new().write(true).open(&path).map_err(StoreError::io(&path))?;
-        let found = file.metadata().map_err(StoreError::io(&path))?.len();
+        let file = disk.open(&path, Open::Write).map_err(StoreError::io(&path))?;
+        let found = file.len().map_err(StoreError::io(&path))?;
         if behind == Behind::Torn || found != length {
-            let cleared = file.set_len(length).and_then(|()| write_zeros(&file, end, length));
-            cleared.and_then(|()| file.sync_all()).map_err(StoreError::io(&path))?;
+            let cleared = file.set_len(length).and_then(|()| write_zeros(&*file, end, length));
+            cleared.map_err(StoreError::io(&path))?;
         }
-        for left_over in prepared_files(directory)? {
-            fs::remove_file(&left_over).map_err(StoreError::io(&left_over))?;
+        let synced = file.sync_all().and_then(|()| disk.sync_directory(&directory.join("wal")));
+        synced.map_err(|source| StoreError::NotDurable { path: path.clone(), source })?;
+        for left_over in prepared_files(&*disk, directory)? {
+            disk.remove(&left_over).map_err(StoreError::io(&left_over))?;
         }
-        Ok(Self { directory: directory.to_owned(), path, file, end, length })
+        Ok(Self { disk, directory: directory.to_owned(), path, file, end, length })
     }
 
     /// Bytes that fit into the segment.
@@ -293,7 +317,7 @@ impl WalFile {
         if record.len() as u64 > self.room() {
             return Err(StoreError::Damaged { path: self.path.clone(), problem: "the record does not fit" });
         }
-        let written = self.file.write_all_at(record, self.end).and_then(|()| self.file.sync_data());
+        let written = self.file.write_at(record, self.end).and_then(|()| self.file.sync_data());
         written.map_err(|source| StoreError::NotDurable { path: self.path.clone(), source })?;
         self.end = self.end.saturating_add(record.len() as u64);
         Ok(())
@@ -305,23 +329,31 @@ impl WalFile {
     /// [`StoreError::Full`] and [`StoreError::Io`], after which the old segment stays the one that is written;
     /// [`StoreError::NotDurable`]: the process has to end.
     pub fn roll(&mut self, prepared: Prepared, sequence: u64, header: &[u8]) -> Result<(), StoreError> {
-        *self = Self::begin(&self.directory, prepared, sequence, header)?;
+        *self = Self::begin(Arc::clone(&self.disk), &self.directory, prepared, sequence, header)?;
         Ok(())
     }
 
     /// Gives prepared zeros a header and then their name: a segment with a name has an intact header.
-    fn begin(directory: &Path, prepared: Prepared, sequence: u64, header: &[u8]) -> Result<Self, StoreError> {
+    fn begin(
+        disk: Arc<dyn Disk>,
+        directory: &Path,
+        prepared: Prepared,
+        sequence: u64,
+        header: &[u8],
+    ) -> Result<Self, StoreError> {
         let path = segment_path(directory, sequence);
-        let Prepared { path: prepared, file, length } = prepared;
-        if header.len() as u64 > length {
+        if header.len() as u64 > prepared.length {
             return Err(StoreError::Damaged { path, problem: "the header does not fit" });
         }
-        file.write_all_at(header, 0).and_then(|()| file.sync_data()).map_err(StoreError::io(&prepared))?;
-        fs::rename(&prepared, &path).map_err(StoreError::io(&path))?;
+        let written = prepared.file.write_at(header, 0).and_then(|()| prepared.file.sync_data());
+        if let Err(source) = written.and_then(|()| disk.rename(&prepared.path, &path)) {
+            return Err(prepared.give_up(&*disk, source));
+        }
         // The name is there and may not last, so going on in the old segment would make two of the same record.
-        let named = File::open(directory.join("wal")).and_then(|handle| handle.sync_all());
+        let named = disk.sync_directory(&directory.join("wal"));
         named.map_err(|source| StoreError::NotDurable { path: path.clone(), source })?;
-        Ok(Self { directory: directory.to_owned(), path, file, end: header.len() as u64, length })
+        let Prepared { file, length, .. } = prepared;
+        Ok(Self { disk, directory: directory.to_owned(), path, file, end: header.len() as u64, length })
     }
 }
 
@@ -329,9 +361,9 @@ impl WalFile {
 ///
 /// # Errors
 /// [`StoreError::Damaged`] for a file with another name than a segment has.
-pub fn segments(directory: &Path) -> Result<Vec<u64>, StoreError> {
+pub fn segments(disk: &dyn Disk, directory: &Path) -> Result<Vec<u64>, StoreError> {
     let mut numbers = Vec::new();
-    for path in files(directory)? {
+    for path in files(disk, directory)? {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if name.starts_with(PREPARED) {
             continue;
@@ -343,20 +375,18 @@ pub fn segments(directory: &Path) -> Result<Vec<u64>, StoreError> {
     Ok(numbers)
 }
 
-fn prepared_files(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let mut files = files(directory)?;
+fn prepared_files(disk: &dyn Disk, directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let mut files = files(disk, directory)?;
     files.retain(|path| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(PREPARED.as_bytes())));
     Ok(files)
 }
 
-fn files(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
+fn files(disk: &dyn Disk, directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let wal = directory.join("wal");
-    let entries = match fs::read_dir(&wal) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(StoreError::io(&wal)(source)),
-    };
-    entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(StoreError::io(&wal))
+    match disk.list(&wal) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        files => files.map_err(StoreError::io(&wal)),
+    }
 }
 
 fn segment_name(sequence: u64) -> String {
@@ -367,12 +397,12 @@ fn segment_path(directory: &Path, sequence: u64) -> PathBuf {
     directory.join("wal").join(segment_name(sequence))
 }
 
-fn write_zeros(file: &File, from: u64, to: u64) -> Result<(), Error> {
+fn write_zeros(file: &dyn DiskFile, from: u64, to: u64) -> Result<(), Error> {
     let zeros = vec![0; ZEROS];
     let mut at = from;
     while at < to {
         let length = to.saturating_sub(at).min(ZEROS as u64);
-        file.write_all_at(zeros.get(..length as usize).unwrap_or_default(), at)?;
+        file.write_at(zeros.get(..length as usize).unwrap_or_default(), at)?;
         at = at.saturating_add(length);
     }
     Ok(())
@@ -382,27 +412,47 @@ fn write_zeros(file: &File, from: u64, to: u64) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`StoreError::Io`].
-pub fn sync_directory(directory: &Path) -> Result<(), StoreError> {
-    File::open(directory).and_then(|handle| handle.sync_all()).map_err(StoreError::io(directory))
+pub fn sync_directory(disk: &dyn Disk, directory: &Path) -> Result<(), StoreError> {
+    disk.sync_directory(directory).map_err(StoreError::io(directory))
+}
+
+/// Makes a directory and those above it that are missing, durably: what is made durable in a directory is lost with the
+/// directory's own name. Names that are there are synced too: whoever made them may have been killed before that.
+///
+/// # Errors
+/// [`StoreError::Io`] and [`StoreError::Full`].
+pub fn create_directories(disk: &dyn Disk, directory: &Path) -> Result<(), StoreError> {
+    disk.create_directories(directory).map_err(StoreError::io(directory))?;
+    for parent in directory.ancestors().skip(1) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        match disk.sync_directory(parent) {
+            // Above what is ours; it was there before us.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => break,
+            result => result.map_err(StoreError::io(parent))?,
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::OsDisk;
+    use std::fs::{self, OpenOptions};
 
     const HEADER: [u8; 512] = [7; 512];
     const LENGTH: u64 = 1 << 16;
 
     fn read(directory: &Path, sequence: u64, offset: u64, length: usize) -> Vec<u8> {
         let mut buffer = vec![0xaa; length];
-        Segment::open(directory, sequence).expect("segment").read(offset, &mut buffer).expect("read");
+        Segment::open(&OsDisk, directory, sequence).expect("segment").read(offset, &mut buffer).expect("read");
         buffer
     }
 
     #[test]
     fn records_stand_one_behind_the_other_in_preallocated_zeros() {
         let directory = tempfile::tempdir().expect("directory");
-        let mut wal = WalFile::create(directory.path(), &HEADER, LENGTH).expect("created");
+        let mut wal = WalFile::create(Arc::new(OsDisk), directory.path(), &HEADER, LENGTH).expect("created");
         assert_eq!(fs::metadata(directory.path().join("wal/0000000000000000")).expect("file").len(), LENGTH);
         wal.append(&[1; 512]).expect("durable");
         wal.append(&[2; 1024]).expect("durable");
@@ -416,45 +466,47 @@ mod tests {
     #[test]
     fn a_resumed_segment_is_cleared_behind_its_last_record() {
         let directory = tempfile::tempdir().expect("directory");
-        let mut wal = WalFile::create(directory.path(), &HEADER, LENGTH).expect("created");
+        let mut wal = WalFile::create(Arc::new(OsDisk), directory.path(), &HEADER, LENGTH).expect("created");
         wal.append(&[1; 512]).expect("durable");
         wal.append(&[2; 512]).expect("durable");
         drop(wal);
-        drop(Prepared::new(directory.path(), 4096).expect("prepared"));
+        drop(Prepared::new(&OsDisk, directory.path(), 4096).expect("prepared"));
         // The file was cut off as well: its zeros come back.
         let path = directory.path().join("wal/0000000000000000");
         OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(1300)).expect("cut");
-        let mut wal = WalFile::resume(directory.path(), 0, 1024, LENGTH, Behind::Torn).expect("resumed");
+        let mut wal =
+            WalFile::resume(Arc::new(OsDisk), directory.path(), 0, 1024, LENGTH, Behind::Torn).expect("resumed");
         assert_eq!(fs::metadata(&path).expect("file").len(), LENGTH);
         assert!(read(directory.path(), 0, 1024, LENGTH as usize - 1024).iter().all(|byte| *byte == 0));
         wal.append(&[3; 512]).expect("durable");
         drop(wal);
-        let end = WalFile::resume(directory.path(), 0, 1536, LENGTH, Behind::Zeros).expect("resumed").end();
+        let end =
+            WalFile::resume(Arc::new(OsDisk), directory.path(), 0, 1536, LENGTH, Behind::Zeros).expect("resumed").end();
         assert_eq!(end, 1536);
         assert_eq!(read(directory.path(), 0, 512, 1024), [[1; 512], [3; 512]].concat());
-        assert_eq!(segments(directory.path()).expect("segments"), [0]);
+        assert_eq!(segments(&OsDisk, directory.path()).expect("segments"), [0]);
         assert_eq!(fs::read_dir(directory.path().join("wal")).expect("directory").count(), 1);
     }
 
     #[test]
     fn segments_follow_each_other() {
         let directory = tempfile::tempdir().expect("directory");
-        let mut wal = WalFile::create(directory.path(), &HEADER, 1024).expect("created");
+        let mut wal = WalFile::create(Arc::new(OsDisk), directory.path(), &HEADER, 1024).expect("created");
         let refused = wal.append(&[1; 1024]).expect_err("too large");
         assert_eq!((refused.code(), wal.end()), (Code::LOG_STORE_CORRUPT, 512));
-        let prepared = Prepared::new(directory.path(), 2048).expect("prepared");
+        let prepared = Prepared::new(&OsDisk, directory.path(), 2048).expect("prepared");
         assert_eq!(prepared.length(), 2048);
         wal.roll(prepared, 0x1f, &HEADER).expect("rolled");
         wal.append(&[1; 1024]).expect("durable");
-        assert_eq!(segments(directory.path()).expect("segments"), [0, 0x1f]);
+        assert_eq!(segments(&OsDisk, directory.path()).expect("segments"), [0, 0x1f]);
         assert_eq!(read(directory.path(), 0x1f, 512, 1024), [1; 1024]);
     }
 
     #[test]
     fn a_log_is_never_made_a_second_time() {
         let directory = tempfile::tempdir().expect("directory");
-        drop(WalFile::create(directory.path(), &HEADER, LENGTH).expect("created"));
-        let error = WalFile::create(directory.path(), &[8; 512], LENGTH).expect_err("refused");
+        drop(WalFile::create(Arc::new(OsDisk), directory.path(), &HEADER, LENGTH).expect("created"));
+        let error = WalFile::create(Arc::new(OsDisk), directory.path(), &[8; 512], LENGTH).expect_err("refused");
         assert!(matches!(error, StoreError::Exists { .. }));
         assert_eq!(error.code(), Code::LOG_STORE_FAILED);
         assert_eq!(read(directory.path(), 0, 0, 512), HEADER);
@@ -463,29 +515,30 @@ mod tests {
     #[test]
     fn two_users_of_one_directory_are_refused() {
         let directory = tempfile::tempdir().expect("directory");
-        let lock = DirectoryLock::acquire(directory.path()).expect("free");
-        let error = DirectoryLock::acquire(directory.path()).expect_err("held");
+        let lock = DirectoryLock::acquire(&OsDisk, directory.path()).expect("free");
+        let error = DirectoryLock::acquire(&OsDisk, directory.path()).expect_err("held");
         assert_eq!(error.code(), Code::LOG_STORE_LOCKED);
         assert_eq!(error.to_string(), format!("{} is in use by another process", directory.path().display()));
         drop(lock);
-        DirectoryLock::acquire(directory.path()).expect("free again");
+        DirectoryLock::acquire(&OsDisk, directory.path()).expect("free again");
     }
 
     #[test]
     fn foreign_files_and_impossible_lengths_are_refused() {
         let directory = tempfile::tempdir().expect("directory");
-        drop(WalFile::create(directory.path(), &HEADER, LENGTH).expect("created"));
+        drop(WalFile::create(Arc::new(OsDisk), directory.path(), &HEADER, LENGTH).expect("created"));
         for (end, length) in [(0, MAX_SEGMENT + 1), (LENGTH + 1, LENGTH)] {
-            let error = WalFile::resume(directory.path(), 0, end, length, Behind::Zeros).expect_err("refused");
+            let error = WalFile::resume(Arc::new(OsDisk), directory.path(), 0, end, length, Behind::Zeros)
+                .expect_err("refused");
             assert_eq!(error.code(), Code::LOG_STORE_CORRUPT);
         }
         for name in ["1", "000000000000000g", "000000000000000A", "0000000000000001.bak"] {
             let path = directory.path().join("wal").join(name);
             fs::write(&path, b"").expect("written");
-            assert_eq!(segments(directory.path()).expect_err(name).code(), Code::LOG_STORE_CORRUPT);
+            assert_eq!(segments(&OsDisk, directory.path()).expect_err(name).code(), Code::LOG_STORE_CORRUPT);
             fs::remove_file(path).expect("removed");
         }
-        let error = Segment::open(directory.path(), 9).expect_err("no such segment");
+        let error = Segment::open(&OsDisk, directory.path(), 9).expect_err("no such segment");
         assert_eq!(error.code(), Code::LOG_STORE_FAILED);
     }
 }

@@ -75,16 +75,6 @@ impl Bundler {
         if whole { Ok(Self { kind, size, bundle: partial }) } else { Err(TileError::Bundle { width }) }
     }
 
-    /// Counts the entries of a sealed log, which has no bundles.
-    pub fn sealed(kind: TileKind, size: u64) -> Self {
-        Self { kind, size, bundle: Vec::new() }
-    }
-
-    /// The tree of a sealed log has grown to `size` leaves.
-    pub fn skip(&mut self, size: u64) {
-        self.size = size;
-    }
-
     /// Adds the next entry; returns the bundle that it completes. `Err` if the entry is too large for a bundle.
     pub fn push(&mut self, entry: &[u8]) -> Result<Option<(TileId, Vec<u8>)>, TileError> {
         match self.kind {

@@ -78,6 +78,8 @@ pub struct LogState {
     chain: Hash,
     time: UnixMillis,
     edge: CompactRange,
+    /// Root of the edge, as the last checkpoint has it.
+    root: Hash,
     window: Window,
 }
 
@@ -97,8 +99,8 @@ impl LogState {
                 return Err(wrong());
             }
         }
-        let (sequence, chain, time) = (segment.sequence, segment.chain, segment.time);
-        Ok(Self { profile, sequence, chain, time, edge, window })
+        let (sequence, chain, time, root) = (segment.sequence, segment.chain, segment.time, edge.root());
+        Ok(Self { profile, sequence, chain, time, edge, root, window })
     }
 
     /// Applies a record: the log has grown by its leaves. On an error the state is unchanged, and useless: the store is damaged.
@@ -112,6 +114,10 @@ impl LogState {
         let signed =
             SignedCheckpoint::parse(record.note).map_err(|error| StateError::Checkpoint { sequence, error })?;
         let mut batch = Batch::before(&self.edge, UnixMillis(record.time_ms), record.note);
+        // A hash of the edge that changed in memory would make a tree that does not extend the last one.
+        if batch.root != self.root {
+            return Err(StateError::Root(sequence));
+        }
         let mut edge = self.edge.clone();
         for hash in record.leaf_hashes {
             edge.append(*hash, |node, hash| batch.completed(node, hash)).ok_or(StateError::Order(sequence))?;
@@ -126,6 +132,7 @@ impl LogState {
             self.window.push(identity, batch.time);
         }
         self.edge = edge;
+        self.root = batch.root;
         self.sequence = sequence.saturating_add(1);
         self.chain = record.digest;
         self.time = batch.time;

@@ -1,11 +1,11 @@
 //! Objects in a directory.
 
-use std::fs::{self, File};
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::is_name;
-use crate::file;
+use crate::disk::{Disk, Open};
 
 /// Name of the file that is renamed to an object once it is whole. No object has it.
 const TEMPORARY: &str = ".new";
@@ -13,6 +13,7 @@ const TEMPORARY: &str = ".new";
 /// A directory of objects, with one writer and any number of readers.
 #[derive(Clone, Debug)]
 pub struct FileObjects {
+    disk: Arc<dyn Disk>,
     root: PathBuf,
 }
 
@@ -21,13 +22,13 @@ impl FileObjects {
     ///
     /// # Errors
     /// What the system says.
-    pub fn open(root: &Path) -> Result<Self, Error> {
-        fs::create_dir_all(root)?;
-        match fs::remove_file(root.join(TEMPORARY)) {
+    pub fn open(disk: Arc<dyn Disk>, root: &Path) -> Result<Self, Error> {
+        disk.create_directories(root)?;
+        match disk.remove(&root.join(TEMPORARY)) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        Ok(Self { root: root.to_owned() })
+        Ok(Self { disk, root: root.to_owned() })
     }
 
     /// Writes an object, or replaces it: a reader meets the old one, none, or the whole new one. It is durable only after
@@ -38,11 +39,11 @@ impl FileObjects {
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let path = self.path(name)?;
         let temporary = self.root.join(TEMPORARY);
-        fs::write(&temporary, bytes)?;
-        match fs::rename(&temporary, &path) {
+        self.disk.open(&temporary, Open::Replace)?.write_at(bytes, 0)?;
+        match self.disk.rename(&temporary, &path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                fs::create_dir_all(path.parent().unwrap_or(&self.root))?;
-                fs::rename(&temporary, &path)
+                self.disk.create_directories(path.parent().unwrap_or(&self.root))?;
+                self.disk.rename(&temporary, &path)
             }
             result => result,
         }
@@ -53,7 +54,7 @@ impl FileObjects {
     /// # Errors
     /// As [`FileObjects::write`]; [`ErrorKind::FileTooLarge`] for a longer one.
     pub fn read(&self, name: &str, max: usize) -> Result<Option<Vec<u8>>, Error> {
-        match file::read(&self.path(name)?, max) {
+        match self.disk.read(&self.path(name)?, max) {
             // A partial tile's directory, or a file where the name has a directory.
             Err(error) if matches!(error.kind(), ErrorKind::IsADirectory | ErrorKind::NotADirectory) => Ok(None),
             result => result,
@@ -66,14 +67,16 @@ impl FileObjects {
     /// As [`FileObjects::write`].
     pub fn remove(&self, name: &str) -> Result<(), Error> {
         let path = self.path(name)?;
-        match fs::remove_file(&path) {
+        match self.disk.remove(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         // Fails for one that is not empty; that is meant.
-        path.parent().filter(|parent| *parent != self.root).map_or(Ok(()), |parent| match fs::remove_dir(parent) {
-            Err(error) if !matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::NotFound) => Err(error),
-            _ => Ok(()),
+        path.parent().filter(|parent| *parent != self.root).map_or(Ok(()), |parent| {
+            match self.disk.remove_directory(parent) {
+                Err(error) if !matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::NotFound) => Err(error),
+                _ => Ok(()),
+            }
         })
     }
 
@@ -82,7 +85,7 @@ impl FileObjects {
     /// # Errors
     /// What the system says.
     pub fn sync(&self) -> Result<(), Error> {
-        Ok(rustix::fs::syncfs(File::open(&self.root)?)?)
+        self.disk.sync_file_system(&self.root)
     }
 
     fn path(&self, name: &str) -> Result<PathBuf, Error> {
@@ -93,11 +96,17 @@ impl FileObjects {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::OsDisk;
+    use std::fs;
+
+    fn open(root: &Path) -> FileObjects {
+        FileObjects::open(Arc::new(OsDisk), root).expect("opened")
+    }
 
     #[test]
     fn objects_are_written_replaced_read_and_removed() {
         let directory = tempfile::tempdir().expect("directory");
-        let objects = FileObjects::open(&directory.path().join("public")).expect("opened");
+        let objects = open(&directory.path().join("public"));
         assert_eq!(objects.read("tile/0/000.p/1", 9).expect("nothing"), None);
         for bytes in [b"one", b"two"] {
             objects.write("tile/0/000.p/1", bytes).expect("written");
@@ -118,7 +127,7 @@ mod tests {
     fn a_name_outside_the_directory_touches_nothing() {
         let directory = tempfile::tempdir().expect("directory");
         fs::write(directory.path().join("secret"), b"secret").expect("written");
-        let objects = FileObjects::open(&directory.path().join("public")).expect("opened");
+        let objects = open(&directory.path().join("public"));
         for name in ["../secret", "/etc/hostname", "a/../../secret", "", ".new"] {
             assert_eq!(objects.read(name, 99).expect_err(name).kind(), ErrorKind::InvalidInput);
             assert_eq!(objects.write(name, b"x").expect_err(name).kind(), ErrorKind::InvalidInput);

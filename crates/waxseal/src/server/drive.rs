@@ -6,11 +6,12 @@
 
 mod open;
 mod publisher;
+mod space;
 #[cfg(test)]
 mod tests;
 mod tree;
 
-use std::io::ErrorKind;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
@@ -22,6 +23,7 @@ use waxseal_formats::code::Code;
 use waxseal_formats::merkle::{Hash, verify_inclusion};
 use waxseal_formats::note::KeyId;
 use waxseal_formats::tile::TileError;
+use waxseal_io::disk::{Disk, OsDisk, is_full};
 use waxseal_io::objects::FileObjects;
 use waxseal_io::signer::{Signer, SignerError};
 use waxseal_io::store::{DirectoryLock, Prepared, StoreError, WalFile};
@@ -36,6 +38,7 @@ use waxseal_log::tail::Tail;
 use waxseal_log::wal::{Record, WalError};
 
 pub use open::Reading;
+use space::Space;
 pub use tree::{PublishedTile, TreeError};
 
 /// How a log is driven. The default is meant for production.
@@ -51,6 +54,14 @@ pub struct Settings {
     pub first_segment: u64,
     /// Bytes of the longest segments.
     pub max_segment: u64,
+    /// Bytes of the file system that the log leaves free: when there are fewer, it takes no entries until there are again.
+    pub reserve: u64,
+    /// How often at most it is looked how much is free.
+    pub space_interval: Duration,
+    /// Where the log is kept.
+    pub disk: Arc<dyn Disk>,
+    /// The clock.
+    pub now: Arc<dyn Fn() -> UnixMillis + Send + Sync>,
     /// Called when the log cannot go on: by default the process ends, and recovery finds out what is on the disk.
     pub on_failure: Arc<dyn Fn(&DriveError) + Send + Sync>,
 }
@@ -63,6 +74,10 @@ impl Default for Settings {
             publish_interval: Duration::from_millis(200),
             first_segment: 1 << 20,
             max_segment: 64 << 20,
+            reserve: 64 << 20,
+            space_interval: Duration::from_millis(250),
+            disk: Arc::new(OsDisk),
+            now: Arc::new(|| UnixMillis::from(system::now())),
             on_failure: Arc::new(|error| {
                 tracing::error!(code = %error.code(), %error, "the log cannot go on");
                 eprintln!("error[{}]: {error}", error.code());
@@ -138,7 +153,7 @@ impl DriveError {
     fn is_full(&self) -> bool {
         match self {
             Self::Store(StoreError::Full { .. }) => true,
-            Self::Io { source, .. } => matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded),
+            Self::Io { source, .. } => is_full(source),
             _ => false,
         }
     }
@@ -222,6 +237,9 @@ struct Sequenced {
     repeated: bool,
 }
 
+/// Entries with whoever waits for each.
+type Waiting = Vec<(NewEntry, oneshot::Sender<Answer>)>;
+
 struct Queue {
     pool: Pool<oneshot::Sender<Answer>>,
     open: bool,
@@ -250,6 +268,7 @@ struct Shared {
     committed: RwLock<Committed>,
     published: Mutex<Published>,
     grown: Condvar,
+    space: Space,
     committed_size: AtomicU64,
     published_size: AtomicU64,
     published_time: AtomicU64,
@@ -373,6 +392,9 @@ impl Shared {
         if behind > self.settings.unpublished {
             return Err(AppendError::Busy);
         }
+        if self.space.is_low(&self.directory, &self.settings) {
+            return Err(AppendError::Full);
+        }
         let (sender, receiver) = oneshot::channel();
         let mut queue = lock(&self.queue);
         if !queue.open {
@@ -385,12 +407,23 @@ impl Shared {
     }
 
     /// Waits for entries; an empty batch means that the log is to stop.
-    fn next_batch(&self) -> Vec<(NewEntry, oneshot::Sender<Answer>)> {
+    fn next_batch(&self) -> Waiting {
         let mut queue = lock(&self.queue);
         while queue.open && queue.pool.is_empty() {
             queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
         queue.pool.take()
+    }
+
+    /// Makes zeros for a segment, unless they would take what is to be left free.
+    fn prepare(&self, length: u64) -> Result<Prepared, StoreError> {
+        let disk = &*self.settings.disk;
+        let path = || self.directory.clone();
+        let free = disk.free_space(&self.directory).map_err(|source| StoreError::Io { path: path(), source })?;
+        if free < self.settings.reserve.saturating_add(length) {
+            return Err(StoreError::Full { path: path() });
+        }
+        Prepared::new(disk, &self.directory, length)
     }
 
     /// The log cannot go on: nobody waits any longer, nothing is accepted.
@@ -418,20 +451,27 @@ impl Driver {
     fn run(mut self) {
         loop {
             let batch = self.shared.next_batch();
-            if batch.is_empty() {
-                return;
-            }
-            if let Err(error) = self.commit(batch) {
-                self.shared.fail(&error);
+            if batch.is_empty() || self.step(batch).is_break() {
                 return;
             }
         }
     }
 
+    /// Commits a batch, or says that the log cannot go on.
+    fn step(&mut self, batch: Waiting) -> ControlFlow<()> {
+        match self.commit(batch) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                self.shared.fail(&error);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
     /// Commits a batch and answers its waiters. `Err` means that the log cannot go on.
-    fn commit(&mut self, batch: Vec<(NewEntry, oneshot::Sender<Answer>)>) -> Result<(), DriveError> {
+    fn commit(&mut self, batch: Waiting) -> Result<(), DriveError> {
         let (entries, waiters): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-        let now = UnixMillis::from(system::now());
+        let now = (self.shared.settings.now)();
         let published = UnixMillis(self.shared.published_time.load(Ordering::Acquire));
         let plan = Plan::new(&self.state, entries, now, published);
         if plan.is_empty() {
@@ -509,10 +549,15 @@ impl Driver {
         let mut header = self.state.segment(0, salt, &committed.tail, note);
         drop(committed);
         let needed = bytes.saturating_add(header.first_record());
-        let ready = lock(&self.shared.prepared).take().filter(|prepared| prepared.length() >= needed);
+        let ready = lock(&self.shared.prepared).take();
         let ready = match ready {
-            Some(ready) => ready,
-            None => Prepared::new(&self.shared.directory, self.next_length().max(needed))?,
+            Some(ready) if ready.length() >= needed => ready,
+            too_short => {
+                if let Some(prepared) = too_short {
+                    prepared.discard(&*self.shared.settings.disk);
+                }
+                self.shared.prepare(self.next_length().max(needed))?
+            }
         };
         header.length = ready.length();
         let damaged =

@@ -28,6 +28,7 @@ use waxseal_authority::trusted_root as description;
 use waxseal_formats::client_config::{ClientConfig, Privacy};
 use waxseal_formats::code::Code;
 use waxseal_formats::trusted_root::Validity;
+use waxseal_io::disk::OsDisk;
 use waxseal_io::jwks::Jwks;
 use waxseal_io::signer::{KeyPair, Signer};
 use waxseal_io::store::{DirectoryLock, StoreError, sync_directory};
@@ -215,9 +216,9 @@ impl Opened {
         made.map_err(|source| StartError::DataDir { path: data_dir.clone(), source })?;
         // What is made durable below a directory is lost with the directory's own name.
         for parent in missing.into_iter().filter_map(Path::parent) {
-            sync_directory(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
+            sync_directory(&OsDisk, if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
         }
-        let lock = DirectoryLock::acquire(data_dir)?;
+        let lock = DirectoryLock::acquire(&OsDisk, data_dir)?;
         let host = host(url)?;
         let material = Material::open(data_dir, &host, settings.privacy, system::now())?;
         material.require(data_dir, idp::FILES.into_iter().chain(tuf::FILES))?;
@@ -320,7 +321,7 @@ fn read_log(
     let failed = |source| StartError::Log { name, source };
     let directory = logs.join(name);
     let settings = drive::Settings::default();
-    if create && !Log::exists(&directory).map_err(failed)? {
+    if create && !Log::exists(&directory, &settings).map_err(failed)? {
         Log::create(&directory, &profile, &settings).map_err(failed)?;
     }
     Log::read(&directory, profile, signer.clone(), settings).map_err(failed)

@@ -1,6 +1,5 @@
 //! Making a log and taking it up again: what the records say, through the same transition as live.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
@@ -8,10 +7,11 @@ use std::sync::{Arc, Condvar, Mutex, RwLock};
 use waxseal_formats::checkpoint::{Checkpoint, SignedCheckpoint};
 use waxseal_formats::merkle::EMPTY_ROOT;
 use waxseal_formats::note::MAX_NOTE;
-use waxseal_io::file;
+use waxseal_formats::tile::TILE_WIDTH;
+use waxseal_io::disk::Disk;
 use waxseal_io::objects::FileObjects;
 use waxseal_io::signer::Signer;
-use waxseal_io::store::{Behind, DirectoryLock, StoreError, WalFile, segments, sync_directory};
+use waxseal_io::store::{Behind, DirectoryLock, StoreError, WalFile, create_directories, segments};
 use waxseal_io::system;
 use waxseal_log::UnixMillis;
 use waxseal_log::dedup::{WINDOW, Window};
@@ -23,8 +23,11 @@ use waxseal_log::segment::SegmentHeader;
 use waxseal_log::state::StateError;
 use waxseal_log::wal::WalError;
 
-use super::publisher::{CHECKPOINT, Publisher, Records, partial_bundle, read_synced};
-use super::{Committed, DriveError, Driver, Head, Log, LogHandle, Published, Queue, Settings, Shared};
+use super::publisher::{CHECKPOINT, Position, Publisher, Records, read_synced};
+use super::{Committed, DriveError, Driver, Head, Log, LogHandle, Published, Queue, Settings, Shared, Space};
+
+/// What a disk writes wholly or not at all, in bytes.
+const SECTOR: usize = 512;
 
 impl Log {
     /// Makes an empty log in a directory, which is made as well.
@@ -32,14 +35,14 @@ impl Log {
     /// # Errors
     /// [`DriveError`]; [`StoreError::Exists`] if there is a log in it, which is left alone.
     pub fn create(directory: &Path, profile: &Profile, settings: &Settings) -> Result<(), DriveError> {
-        let failed = |source| DriveError::Io { path: directory.to_owned(), source };
-        fs::create_dir_all(directory).map_err(failed)?;
-        let _lock = DirectoryLock::acquire(directory)?;
+        let disk = &settings.disk;
+        // Before there is a log: one that is there is never made durable a second time.
+        create_directories(&**disk, directory)?;
+        let _lock = DirectoryLock::acquire(&**disk, directory)?;
         let length = settings.first_segment;
-        let header = SegmentHeader::first(&profile.origin, profile.key_id(), system::random(), length);
-        drop(WalFile::create(directory, &header.encode()?, length)?);
-        // The directory's own name has to survive as well.
-        sync_directory(directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+        let first = SegmentHeader::first(&profile.origin, profile.key_id(), system::random(), length);
+        let header = SegmentHeader { time: (settings.now)(), ..first };
+        drop(WalFile::create(Arc::clone(disk), directory, &header.encode()?, length)?);
         Ok(())
     }
 
@@ -47,8 +50,8 @@ impl Log {
     ///
     /// # Errors
     /// [`DriveError`] if that cannot be told.
-    pub fn exists(directory: &Path) -> Result<bool, DriveError> {
-        match segments(directory) {
+    pub fn exists(directory: &Path, settings: &Settings) -> Result<bool, DriveError> {
+        match segments(&*settings.disk, directory) {
             Ok(segments) => Ok(!segments.is_empty()),
             Err(StoreError::Damaged { .. }) => Ok(true),
             Err(error) => Err(error.into()),
@@ -81,12 +84,12 @@ impl Log {
         if signer.public_key() != &profile.key {
             return Err(DriveError::Key(profile.origin));
         }
-        if !Self::exists(directory)? {
+        if !Self::exists(directory, &settings)? {
             return Err(StoreError::Missing { path: directory.to_owned() }.into());
         }
-        let lock = DirectoryLock::acquire(directory)?;
+        let lock = DirectoryLock::acquire(&*settings.disk, directory)?;
         let profile = Arc::new(profile);
-        let found = recover(directory, &profile)?;
+        let found = recover(&*settings.disk, directory, &profile)?;
         Ok(Reading { directory: directory.to_owned(), profile, signer, settings, lock, found })
     }
 }
@@ -107,19 +110,31 @@ impl Reading {
     /// # Errors
     /// [`DriveError`]; nothing but an unfinished last record is ever dropped.
     pub fn start(self) -> Result<Log, DriveError> {
+        let Assembled { handle, driver, publisher, lock } = self.assemble()?;
+        let threads =
+            vec![spawn("log-driver", move || driver.run())?, spawn("log-publisher", move || publisher.run())?];
+        Ok(Log { handle, threads, _lock: lock })
+    }
+
+    /// Publishes what was not published, and puts together what the threads will run.
+    pub(super) fn assemble(self) -> Result<Assembled, DriveError> {
         let Self { directory, profile, signer, settings, lock, found } = self;
         let public = directory.join("public");
-        let objects = FileObjects::open(&public).map_err(|source| DriveError::Io { path: public, source })?;
+        let objects = FileObjects::open(Arc::clone(&settings.disk), &public)
+            .map_err(|source| DriveError::Io { path: public, source })?;
         let Recovered { state, tail, last, note } = found.recovered;
-        let wal = WalFile::resume(&directory, found.header.sequence, found.end, found.header.length, found.behind)?;
+        let Found { header, end, behind, synced, position, .. } = found;
+        // From here on everything that was found in the records is durable, and may be published and answered.
+        let disk = Arc::clone(&settings.disk);
+        let wal = WalFile::resume(disk, &directory, header.sequence, end, header.length, behind)?;
         let batch = last.map(Arc::new);
         let mut head =
             Head { size: state.edge().size(), root: state.edge().root(), time: state.time(), note: note.into() };
         if head.size == 0 {
-            head = empty_head(&profile, &*signer)?;
+            head = empty_head(&profile, &*signer, head.time)?;
         }
         // Whatever was published has to be older than the next batch, even if its checkpoint is not published yet.
-        let published = Head { size: found.synced, root: EMPTY_ROOT, time: head.time, note: "".into() };
+        let published = Head { size: synced, root: EMPTY_ROOT, time: head.time, note: "".into() };
         let shared = Arc::new(Shared {
             directory,
             profile,
@@ -127,33 +142,37 @@ impl Reading {
             queue: Mutex::new(Queue { pool: Pool::new(settings.limits), open: true }),
             arrived: Condvar::new(),
             committed_size: AtomicU64::new(head.size),
-            published_size: AtomicU64::new(found.synced),
+            published_size: AtomicU64::new(synced),
             published_time: AtomicU64::new(head.time.0),
             committed: RwLock::new(Committed { head, batch, tail }),
             published: Mutex::new(Published { head: published, stop: false }),
             grown: Condvar::new(),
+            space: Space::new(),
             prepared: Mutex::new(None),
             wanted: AtomicU64::new(0),
             rolled: AtomicBool::new(false),
             settings,
         });
-        let bundler = partial_bundle(&shared, found.synced)?;
-        let mut publisher =
-            Publisher { shared: shared.clone(), records: found.position, bundler, synced: found.synced };
+        let mut publisher = Publisher::new(shared.clone(), position, synced)?;
         // Tiles that a crash prevented or spoiled are there again before anyone can read.
         publisher.publish()?;
-        let driver = Driver { shared: shared.clone(), signer, state, wal, salt: found.header.salt };
-        let handle = LogHandle(shared);
-        let threads =
-            vec![spawn("log-driver", move || driver.run())?, spawn("log-publisher", move || publisher.run())?];
-        Ok(Log { handle, threads, _lock: lock })
+        let driver = Driver { shared: shared.clone(), signer, state, wal, salt: header.salt };
+        Ok(Assembled { handle: LogHandle(shared), driver, publisher, lock })
     }
 }
 
-/// The signed tree without leaves, so that a new log has a checkpoint. No record holds it.
-fn empty_head(profile: &Profile, signer: &dyn Signer) -> Result<Head, DriveError> {
+/// A log whose parts wait to be run.
+pub(super) struct Assembled {
+    pub(super) handle: LogHandle,
+    pub(super) driver: Driver,
+    pub(super) publisher: Publisher,
+    pub(super) lock: DirectoryLock,
+}
+
+/// The signed tree without leaves, so that a new log has a checkpoint. No record holds it: its time is when the log was made,
+/// and so the same whenever it is signed, whatever the clock says by then.
+fn empty_head(profile: &Profile, signer: &dyn Signer, time: UnixMillis) -> Result<Head, DriveError> {
     let checkpoint = Checkpoint::new(&profile.origin, 0, EMPTY_ROOT);
-    let time = UnixMillis::from(system::now());
     let signature = signer.sign(&profile.to_sign(&checkpoint, time))?;
     let note = profile.note(&checkpoint, time, signature).ok_or_else(|| DriveError::Key(profile.origin.clone()))?;
     Ok(Head { size: 0, root: EMPTY_ROOT, time, note: note.into() })
@@ -172,15 +191,18 @@ struct Found {
     /// Where its records end, and what stands behind them.
     end: u64,
     behind: Behind,
-    /// Leaves whose tiles are durable, and the first record behind them.
+    /// Leaves whose tiles are durable.
     synced: u64,
-    position: Records,
+    /// The record with the first entry of the bundle that is unfinished at that size.
+    position: Position,
 }
 
-fn recover(directory: &Path, profile: &Arc<Profile>) -> Result<Found, DriveError> {
-    let synced = read_synced(directory)?;
-    let published = published_checkpoint(directory)?;
-    let numbers = segments(directory)?;
+fn recover(disk: &dyn Disk, directory: &Path, profile: &Arc<Profile>) -> Result<Found, DriveError> {
+    let synced = read_synced(disk, directory)?;
+    // Bundles are taken up at a full one, so that nothing but the records is needed to go on.
+    let bundled = synced.saturating_sub(synced % TILE_WIDTH);
+    let published = published_checkpoint(disk, directory)?;
+    let numbers = segments(disk, directory)?;
     // The views are made of all records, so none is ever removed.
     if numbers.first().is_some_and(|first| *first != 0) {
         let error = WalError::Segment("the first segment is missing");
@@ -188,13 +210,14 @@ fn recover(directory: &Path, profile: &Arc<Profile>) -> Result<Found, DriveError
     }
     let mut headers = Vec::with_capacity(numbers.len());
     for number in &numbers {
-        headers.push(Records::open(directory, *number)?.1);
+        headers.push(Records::open(disk, directory, *number)?.1);
     }
     let sizes: Vec<_> = headers.iter().map(|header| header.size).collect();
-    let start = first_segment(&sizes, synced, WINDOW as u64);
+    let start = first_segment(&sizes, bundled, WINDOW as u64);
 
     let mut replay: Option<Replay> = None;
     let mut position = None;
+    let mut last_scanner = None;
     let mut end = (0, Behind::Zeros);
     let mut buffer = Vec::new();
     let last = headers.len().saturating_sub(1);
@@ -210,16 +233,17 @@ fn recover(directory: &Path, profile: &Arc<Profile>) -> Result<Found, DriveError
                 replay.insert(Replay::new(profile.clone(), header, window, published.clone())?)
             }
         };
-        let (mut records, _) = Records::open(directory, header.sequence)?;
+        let (mut records, _) = Records::open(disk, directory, header.sequence)?;
         loop {
             // Entries whose tiles are durable need not be read again.
             let scope = if replay.size() < synced { Scope::Leaves } else { Scope::Bodies };
-            if replay.size() == synced && position.is_none() {
-                position = Some((header.sequence, records.scanner.clone()));
-            }
+            let before = (replay.size(), records.scanner.clone());
             match records.next(scope, &mut buffer)? {
                 Scan::Record(record) => {
                     replay.record(&record)?;
+                    if position.is_none() && replay.size() > bundled {
+                        position = Some((header.sequence, before.1, before.0));
+                    }
                 }
                 Scan::End => break,
                 Scan::Torn if number == last => {
@@ -239,26 +263,44 @@ fn recover(directory: &Path, profile: &Arc<Profile>) -> Result<Found, DriveError
             }
         }
         end.0 = records.scanner.offset;
+        last_scanner = Some(records.scanner);
     }
     let missing = || StoreError::Missing { path: directory.to_owned() };
     let recovered = replay.ok_or_else(missing)?.finish()?;
     let size = recovered.state.edge().size();
-    let Some((segment, scanner)) = position else {
+    if size < synced {
         return Err(StateError::Behind { size, published: synced }.into());
-    };
-    let (mut position, _) = Records::open(directory, segment)?;
-    position.scanner = scanner;
+    }
     let header = headers.pop().ok_or_else(missing)?;
+    let (mut records, _) = Records::open(disk, directory, position.as_ref().map_or(header.sequence, |found| found.0))?;
+    let skip = match position {
+        Some((_, scanner, first)) => {
+            records.scanner = scanner;
+            bundled.saturating_sub(first)
+        }
+        // Nothing stands behind the last full bundle yet.
+        None => {
+            records.scanner = last_scanner.ok_or_else(missing)?;
+            0
+        }
+    };
+    let position = Position { records, skip };
     Ok(Found { recovered, header, end: end.0, behind: end.1, synced, position })
 }
 
-/// The checkpoint that was last published. A power cut may have left its file empty, but never another text.
-fn published_checkpoint(directory: &Path) -> Result<Option<Checkpoint>, DriveError> {
+/// The checkpoint that was last published, unless a power cut has torn its file: that is not synced by itself, and the records
+/// have whatever it said.
+fn published_checkpoint(disk: &dyn Disk, directory: &Path) -> Result<Option<Checkpoint>, DriveError> {
     let path = directory.join("public").join(CHECKPOINT);
-    let file = file::read(&path, MAX_NOTE).map_err(|source| DriveError::Io { path: path.clone(), source })?;
-    let Some(text) = file.filter(|text| text.iter().any(|byte| *byte != 0)) else { return Ok(None) };
+    let file = disk.read(&path, MAX_NOTE).map_err(|source| DriveError::Io { path: path.clone(), source })?;
+    let Some(text) = file.filter(|text| !is_torn(text)) else { return Ok(None) };
     let problem = |problem: String| DriveError::Object { name: path.display().to_string(), problem };
     let text = String::from_utf8(text).map_err(|_| problem("not a checkpoint".into()))?;
     let signed = SignedCheckpoint::parse(&text).map_err(|error| problem(error.to_string()))?;
     Ok(Some(signed.checkpoint))
+}
+
+/// Whether a text file is what a power cut may leave of one: some of its sectors are zeros, or missing at its end.
+fn is_torn(text: &[u8]) -> bool {
+    text.contains(&0) || !text.ends_with(b"\n") && text.len().is_multiple_of(SECTOR)
 }

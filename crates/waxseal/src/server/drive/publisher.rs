@@ -1,13 +1,15 @@
 //! The publisher: writes what follows from the records, the checkpoint last.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use waxseal_formats::tile::{TileId, TileKind};
+use waxseal_formats::tile::{TILE_WIDTH, TileId, TileKind};
+use waxseal_io::disk::Disk;
 use waxseal_io::file;
-use waxseal_io::store::{Prepared, Segment, StoreError};
+use waxseal_io::store::{Segment, StoreError};
 use waxseal_log::profile::Bodies;
 use waxseal_log::publish::{self, Bundler};
 use waxseal_log::scan::{Scan, Scanner, Scope};
@@ -21,6 +23,9 @@ pub(super) const CHECKPOINT: &str = "checkpoint";
 /// Entries after which what was published is synced, so that recovery need not write it again.
 const SYNC_ENTRIES: u64 = 1 << 16;
 
+/// How long the file of the synced size may be: the digits of a number.
+const MAX_SYNCED: usize = 32;
+
 /// Reads the records of a log over all its segments.
 pub(super) struct Records {
     /// Number of the first record of the segment.
@@ -31,8 +36,8 @@ pub(super) struct Records {
 
 impl Records {
     /// Starts at the beginning of a segment.
-    pub(super) fn open(directory: &Path, sequence: u64) -> Result<(Self, SegmentHeader), DriveError> {
-        let segment = Segment::open(directory, sequence)?;
+    pub(super) fn open(disk: &dyn Disk, directory: &Path, sequence: u64) -> Result<(Self, SegmentHeader), DriveError> {
+        let segment = Segment::open(disk, directory, sequence)?;
         let mut bytes = vec![0; MAX_HEADER];
         segment.read(0, &mut bytes)?;
         let damaged = |error| DriveError::Segment { path: segment.path().to_owned(), error };
@@ -55,28 +60,48 @@ impl Records {
     }
 }
 
+/// Where an entry stands in the records.
+pub(super) struct Position {
+    /// Before its record.
+    pub(super) records: Records,
+    /// Entries of that record before it.
+    pub(super) skip: u64,
+}
+
 /// What only the publisher thread touches.
 pub(super) struct Publisher {
-    pub(super) shared: Arc<Shared>,
-    pub(super) records: Records,
-    pub(super) bundler: Bundler,
+    shared: Arc<Shared>,
+    /// The next entry for a bundle.
+    position: Position,
+    /// `None` for a sealed log, which has no bundles.
+    bundler: Option<Bundler>,
+    /// Leaves whose tiles are written.
+    written: u64,
     /// Leaves whose tiles survive a power cut.
-    pub(super) synced: u64,
+    synced: u64,
+    /// Tiles for which there are wider ones, to be removed.
+    replaced: Vec<TileId>,
 }
 
 impl Publisher {
+    /// Goes on with a log of which the tiles of `synced` leaves are durable; `position` is that of the first entry of the
+    /// bundle that is unfinished at that size.
+    pub(super) fn new(shared: Arc<Shared>, position: Position, synced: u64) -> Result<Self, DriveError> {
+        let bundled = synced.saturating_sub(synced % TILE_WIDTH);
+        let bundler = match shared.profile.bodies {
+            Bodies::Kept => Some(Bundler::resume(shared.profile.entries(), bundled, Vec::new())?),
+            Bodies::Sealed => None,
+        };
+        Ok(Self { shared, position, bundler, written: synced, synced, replaced: Vec::new() })
+    }
+
     /// Publishes until the log is stopped.
     pub(super) fn run(mut self) {
         loop {
             let stop = self.wait();
             let started = Instant::now();
-            match self.publish() {
-                Ok(()) => self.prepare_segment(),
-                // Nothing is lost: the records are durable, and readers stay with the last checkpoint.
-                Err(error) if error.is_full() => {
-                    tracing::error!(%error, "no space left to publish the log: trying again");
-                }
-                Err(error) => return self.shared.fail(&error),
+            if self.step().is_break() {
+                return;
             }
             if stop {
                 if let Err(error) = self.sync() {
@@ -89,6 +114,22 @@ impl Publisher {
             // Only the order to stop cuts the pause short.
             drop(self.shared.grown.wait_timeout_while(published, rest, |published| !published.stop));
         }
+    }
+
+    /// Publishes what there is and gets the next segment ready, or says that the log cannot go on.
+    pub(super) fn step(&mut self) -> ControlFlow<()> {
+        match self.publish() {
+            Ok(()) => self.prepare_segment(),
+            // Nothing is lost: the records are durable, and readers stay with the last checkpoint.
+            Err(error) if error.is_full() => {
+                tracing::error!(%error, "no space left to publish the log: trying again");
+            }
+            Err(error) => {
+                self.shared.fail(&error);
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
     }
 
     /// Waits until there is something to publish; `true` if the log is to stop.
@@ -105,65 +146,46 @@ impl Publisher {
         }
     }
 
-    /// Publishes everything that is committed. After an error it can be tried again.
+    /// Publishes everything that is committed. After an error for lack of space it can be tried again.
     pub(super) fn publish(&mut self) -> Result<(), DriveError> {
-        let (bundler, first, scanner) = (self.bundler.clone(), self.records.first, self.records.scanner.clone());
-        let published = self.publish_from_here();
-        if published.is_err() {
-            if self.records.first != first {
-                self.records = Records::open(&self.shared.directory, first)?.0;
-            }
-            self.records.scanner = scanner;
-            self.bundler = bundler;
-        }
-        published
-    }
-
-    fn publish_from_here(&mut self) -> Result<(), DriveError> {
         let head = self.shared.committed.read().unwrap_or_else(PoisonError::into_inner).head.clone();
-        let (from, to) = (self.bundler.size(), head.size);
-        if from < to {
-            match self.shared.profile.bodies {
-                Bodies::Kept => self.write_entries(to)?,
-                Bodies::Sealed => self.bundler.skip(to),
-            }
-        }
+        let (from, to) = (self.written, head.size);
+        self.write_entries(to)?;
         self.write_hashes(from, to)?;
         if !head.note.is_empty() {
             self.write(CHECKPOINT, head.note.as_bytes())?;
         }
         self.announce(head);
+        self.written = to;
         // Only now may the narrower tiles go: no checkpoint that is served needs them.
-        for id in publish::replaced(self.entries(), from, to) {
+        self.replaced.extend(publish::replaced(self.entries(), from, to));
+        while let Some(id) = self.replaced.last() {
             self.shared.objects.remove(&id.to_string()).map_err(|source| self.io(&id.to_string(), source))?;
+            self.replaced.pop();
         }
         let rolled = self.shared.rolled.swap(false, Ordering::AcqRel);
         if rolled || to.saturating_sub(self.synced) >= SYNC_ENTRIES {
-            self.sync()?;
+            self.sync().inspect_err(|_| self.shared.rolled.store(true, Ordering::Release))?;
         }
         Ok(())
     }
 
-    /// Writes the bundles with the entries up to `to`, from the records.
+    /// Writes the bundles with the entries up to `to`, from the records. After an error it can be tried again.
     fn write_entries(&mut self, to: u64) -> Result<(), DriveError> {
-        let mut buffer = Vec::new();
-        while self.bundler.size() < to {
-            let Scan::Record(record) = self.records.next(Scope::Bodies, &mut buffer)? else {
-                let next = self.records.scanner.sequence;
-                self.records = Records::open(&self.shared.directory, next)?.0;
-                continue;
-            };
-            let missing = || WalError::Bodies { offset: 0, sequence: record.sequence };
-            for body in record.bodies().ok_or_else(missing)? {
-                if let Some((id, bundle)) = self.bundler.push(body)? {
-                    write(&self.shared, &id.to_string(), &bundle)?;
+        let Some(mut bundler) = self.bundler.clone() else { return Ok(()) };
+        let Position { records, skip } = &mut self.position;
+        let before = (records.first, records.scanner.clone(), *skip);
+        let written = write_bundles(&self.shared, records, skip, &mut bundler, to);
+        match written {
+            Ok(()) => self.bundler = Some(bundler),
+            Err(_) => {
+                if records.first != before.0 {
+                    *records = Records::open(&*self.shared.settings.disk, &self.shared.directory, before.0)?.0;
                 }
+                (records.scanner, *skip) = (before.1, before.2);
             }
         }
-        if let Some((id, bundle)) = self.bundler.partial() {
-            write(&self.shared, &id.to_string(), bundle)?;
-        }
-        Ok(())
+        written
     }
 
     /// The tiles of entries that the log has.
@@ -194,23 +216,26 @@ impl Publisher {
 
     /// Makes durable what was published, and remembers how far that goes.
     fn sync(&mut self) -> Result<(), DriveError> {
-        let size = self.bundler.size();
+        let size = self.written;
         if size == self.synced {
             return Ok(());
         }
-        self.shared.objects.sync().map_err(|source| self.io("", source))?;
-        write_synced(&self.shared.directory, size)?;
+        // A second sync would succeed and say nothing about what this one lost.
+        let lost = |source| StoreError::NotDurable { path: self.shared.directory.join("public"), source };
+        self.shared.objects.sync().map_err(lost)?;
+        write_synced(&*self.shared.settings.disk, &self.shared.directory, size)?;
         self.synced = size;
         Ok(())
     }
 
-    /// Makes the next segment ahead of need: the driver then only has to name it.
+    /// Makes the next segment ahead of need: the driver then only has to name it. Nothing depends on a segment that could not
+    /// be made; the driver tries again if it comes to that.
     fn prepare_segment(&self) {
         let wanted = self.shared.wanted.load(Ordering::Acquire);
         if wanted == 0 || lock(&self.shared.prepared).is_some() {
             return;
         }
-        match Prepared::new(&self.shared.directory, wanted) {
+        match self.shared.prepare(wanted) {
             Ok(prepared) => *lock(&self.shared.prepared) = Some(prepared),
             Err(StoreError::Full { path }) => {
                 tracing::error!(path = %path.display(), "no space left for the next segment of the log");
@@ -233,35 +258,55 @@ fn write(shared: &Shared, name: &str, bytes: &[u8]) -> Result<(), DriveError> {
     shared.objects.write(name, bytes).map_err(|source| DriveError::Io { path: path(), source })
 }
 
+/// Puts the entries up to `to` into bundles.
+fn write_bundles(
+    shared: &Shared,
+    records: &mut Records,
+    skip: &mut u64,
+    bundler: &mut Bundler,
+    to: u64,
+) -> Result<(), DriveError> {
+    let mut buffer = Vec::new();
+    while bundler.size() < to {
+        let record = match records.next(Scope::Bodies, &mut buffer)? {
+            Scan::Record(record) => record,
+            Scan::End => {
+                let next = records.scanner.sequence;
+                *records = Records::open(&*shared.settings.disk, &shared.directory, next)?.0;
+                continue;
+            }
+            Scan::Torn => {
+                let (offset, sequence) = (records.scanner.offset, records.scanner.sequence);
+                let error = WalError::Bodies { offset, sequence };
+                return Err(DriveError::Segment { path: records.segment.path().to_owned(), error });
+            }
+        };
+        let missing = || WalError::Bodies { offset: 0, sequence: record.sequence };
+        for body in record.bodies().ok_or_else(missing)? {
+            if *skip > 0 {
+                *skip = skip.saturating_sub(1);
+            } else if let Some((id, bundle)) = bundler.push(body)? {
+                write(shared, &id.to_string(), &bundle)?;
+            }
+        }
+    }
+    match bundler.partial() {
+        Some((id, bundle)) => write(shared, &id.to_string(), bundle),
+        None => Ok(()),
+    }
+}
+
 /// Reads how many leaves have tiles that survive a power cut.
-pub(super) fn read_synced(directory: &Path) -> Result<u64, DriveError> {
+pub(super) fn read_synced(disk: &dyn Disk, directory: &Path) -> Result<u64, DriveError> {
     let path = directory.join("synced");
-    let Some(text) = file::read(&path, 32).map_err(|source| DriveError::Io { path: path.clone(), source })? else {
-        return Ok(0);
-    };
+    let found = disk.read(&path, MAX_SYNCED).map_err(|source| DriveError::Io { path: path.clone(), source })?;
+    let Some(text) = found else { return Ok(0) };
     let size = std::str::from_utf8(&text).ok().and_then(|text| text.trim_end().parse().ok());
     size.ok_or_else(|| DriveError::Object { name: path.display().to_string(), problem: "not a number".into() })
 }
 
-fn write_synced(directory: &Path, size: u64) -> Result<(), DriveError> {
+/// The name is not synced: if the number of before comes back, more is published again than need be.
+fn write_synced(disk: &dyn Disk, directory: &Path, size: u64) -> Result<(), DriveError> {
     let path = directory.join("synced");
-    file::replace(&path, format!("{size}\n").as_bytes()).map_err(|source| DriveError::Io { path, source })
-}
-
-/// The file of the unfinished bundle in a published tree of `size` leaves.
-pub(super) fn partial_bundle(shared: &Shared, size: u64) -> Result<Bundler, DriveError> {
-    let kind = shared.profile.entries();
-    if shared.profile.bodies == Bodies::Sealed {
-        return Ok(Bundler::sealed(kind, size));
-    }
-    let index = size / waxseal_formats::tile::TILE_WIDTH;
-    let Some(id) = TileId::in_tree(kind, index, size) else {
-        return Ok(Bundler::resume(kind, size, Vec::new())?);
-    };
-    let name = id.to_string();
-    let path = || shared.directory.join("public").join(&name);
-    let max = usize::from(id.width).saturating_mul(256 * 1024);
-    let file = shared.objects.read(&name, max).map_err(|source| DriveError::Io { path: path(), source })?;
-    let file = file.ok_or_else(|| DriveError::Object { name: name.clone(), problem: "it is missing".into() })?;
-    Ok(Bundler::resume(kind, size, file)?)
+    file::exchange(disk, &path, format!("{size}\n").as_bytes()).map_err(|source| DriveError::Io { path, source })
 }

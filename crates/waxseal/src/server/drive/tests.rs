@@ -12,6 +12,7 @@ use waxseal_formats::code::Code;
 use waxseal_formats::crypto::KeyKind;
 use waxseal_formats::merkle::{self, leaf_hash, verify_consistency, verify_inclusion};
 use waxseal_formats::tile::{TileId, TileKind, parse_bundle};
+use waxseal_io::disk::OsDisk;
 use waxseal_io::signer::{KeyPair, Signer};
 use waxseal_log::pool::Limits;
 use waxseal_log::profile::{Bodies, Face, Profile};
@@ -87,7 +88,7 @@ impl Fixture {
     }
 
     fn segments(&self) -> Vec<std::path::PathBuf> {
-        let numbers = waxseal_io::store::segments(self.path()).expect("segments");
+        let numbers = waxseal_io::store::segments(&OsDisk, self.path()).expect("segments");
         numbers.iter().map(|number| self.path().join("wal").join(format!("{number:016x}"))).collect()
     }
 }
@@ -473,11 +474,11 @@ fn two_processes_on_one_directory_are_refused() {
 #[test]
 fn a_log_is_never_made_by_mistake() {
     let fixture = Fixture::new();
-    assert!(Log::exists(fixture.path()).expect("told"));
+    assert!(Log::exists(fixture.path(), &fixture.settings).expect("told"));
     let error = Log::create(fixture.path(), &fixture.profile(), &fixture.settings).expect_err("exists");
     assert_eq!(error.code(), Code::LOG_STORE_FAILED);
     let empty = tempfile::tempdir().expect("directory");
-    assert!(!Log::exists(empty.path()).expect("told"));
+    assert!(!Log::exists(empty.path(), &fixture.settings).expect("told"));
     let error = fixture.open_at(empty.path()).map(|_| ()).expect_err("nothing to open");
     assert_eq!(error.code(), Code::LOG_STORE_FAILED);
     assert_eq!(fs::read_dir(empty.path()).expect("directory").count(), 0);
