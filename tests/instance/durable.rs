@@ -320,8 +320,19 @@ fn what_is_missing_is_not_made_anew() {
     let home = Home::new();
     let mut up = Up::start(&home);
     up.kill();
-    let keys =
-        ["ca", "ca-root", "tsa", "tsa-root", "ct", "rekor", "rekor-v1", "idp", "tuf-timestamp", "tuf-snapshot", "tuf-targets"];
+    let keys = [
+        "ca",
+        "ca-root",
+        "tsa",
+        "tsa-root",
+        "ct",
+        "rekor",
+        "rekor-v1",
+        "idp",
+        "tuf-timestamp",
+        "tuf-snapshot",
+        "tuf-targets",
+    ];
     let keys = keys.map(|name| up.data_dir.join(format!("keys/{name}.pem")));
     let others = ["owner-secret", "tuf/1.root.json"].map(|name| up.data_dir.join(name));
     for path in keys.into_iter().chain(others).chain(files(&up.data_dir.join("certificates")).into_keys()) {

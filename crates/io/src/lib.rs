@@ -2,6 +2,7 @@
 
 pub mod disk;
 pub mod file;
+pub mod index;
 pub mod jwks;
 pub mod objects;
 pub mod signer;

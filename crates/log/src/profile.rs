@@ -103,6 +103,14 @@ impl Profile {
         }
     }
 
+    /// Whether the log has an index: what is asked of a Rekor v2 log needs none, and it appends the faster for it.
+    pub fn indexed(&self) -> bool {
+        match self.face {
+            Face::RekorV2 => false,
+            Face::RekorV1 | Face::StaticCt => true,
+        }
+    }
+
     /// The leaf hash of an entry as it is stored; `None` if that is not an entry of this log.
     pub fn leaf_hash(&self, body: &[u8]) -> Option<Hash> {
         match self.face {

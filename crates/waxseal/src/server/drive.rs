@@ -4,6 +4,7 @@
 //! What arrives meanwhile is the next batch. A second thread publishes tiles, entry bundles and the checkpoint from the records.
 //! An answer is given only for what is durable; a caller that goes away changes nothing about a Plan.
 
+mod lookup;
 mod open;
 mod publisher;
 mod space;
@@ -24,12 +25,14 @@ use waxseal_formats::merkle::{Hash, verify_inclusion};
 use waxseal_formats::note::KeyId;
 use waxseal_formats::tile::TileError;
 use waxseal_io::disk::{Disk, OsDisk, is_full};
+use waxseal_io::index::{self, Index, IndexError};
 use waxseal_io::objects::FileObjects;
 use waxseal_io::signer::{Signer, SignerError};
 use waxseal_io::store::{DirectoryLock, Prepared, StoreError, WalFile};
 use waxseal_io::system;
 use waxseal_log::UnixMillis;
 use waxseal_log::ct::CtError;
+use waxseal_log::dedup::WINDOW;
 use waxseal_log::pool::{Limits, Pool};
 use waxseal_log::profile::Profile;
 use waxseal_log::sequencer::{NewEntry, Outcome, Plan};
@@ -62,6 +65,10 @@ pub struct Settings {
     pub disk: Arc<dyn Disk>,
     /// The clock.
     pub now: Arc<dyn Fn() -> UnixMillis + Send + Sync>,
+    /// Last entries that are held in memory to find repeated ones; far more than can wait in the queue.
+    pub window: usize,
+    /// How the index is kept, if the log has one.
+    pub index: index::Options,
     /// Called when the log cannot go on: by default the process ends, and recovery finds out what is on the disk.
     pub on_failure: Arc<dyn Fn(&DriveError) + Send + Sync>,
 }
@@ -78,6 +85,8 @@ impl Default for Settings {
             space_interval: Duration::from_millis(250),
             disk: Arc::new(OsDisk),
             now: Arc::new(|| UnixMillis::from(system::now())),
+            window: WINDOW,
+            index: index::Options::default(),
             on_failure: Arc::new(|error| {
                 tracing::error!(code = %error.code(), %error, "the log cannot go on");
                 eprintln!("error[{}]: {error}", error.code());
@@ -126,6 +135,9 @@ pub enum DriveError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The index cannot be written, or does not follow the records.
+    #[error(transparent)]
+    Index(#[from] IndexError),
     /// The key does not belong to the log.
     #[error("the signing key is not the key of the log {0}")]
     Key(String),
@@ -141,6 +153,7 @@ impl DriveError {
         match self {
             Self::Store(error) => error.code(),
             Self::State(error) => error.code(),
+            Self::Index(error) => error.code(),
             Self::Segment { .. } | Self::Wal(_) | Self::Object { .. } | Self::Tile(_) | Self::Key(_) => {
                 Code::LOG_STORE_CORRUPT
             }
@@ -152,7 +165,7 @@ impl DriveError {
     /// Whether the disk is full: then nothing is lost, and waiting may help.
     fn is_full(&self) -> bool {
         match self {
-            Self::Store(StoreError::Full { .. }) => true,
+            Self::Store(StoreError::Full { .. }) | Self::Index(IndexError::Full { .. }) => true,
             Self::Io { source, .. } => is_full(source),
             _ => false,
         }
@@ -263,6 +276,7 @@ struct Shared {
     profile: Arc<Profile>,
     settings: Settings,
     objects: FileObjects,
+    index: Option<Index>,
     queue: Mutex<Queue>,
     arrived: Condvar,
     committed: RwLock<Committed>,
@@ -339,6 +353,9 @@ impl LogHandle {
     /// # Errors
     /// [`AppendError`]; after [`AppendError::Tree`] the entry is logged all the same.
     pub async fn append(&self, entry: NewEntry) -> Result<Appended, AppendError> {
+        if let Some(original) = self.older(&entry).await {
+            return self.appended(original).await;
+        }
         let answer = self.0.enqueue(entry)?;
         let sequenced = answer.await.map_err(|_| AppendError::Stopped)??;
         self.appended(sequenced).await
@@ -507,6 +524,8 @@ impl Driver {
         committed.head = head;
         committed.batch = Some(batch);
         drop(committed);
+        // Before anyone is answered: what was acknowledged is found.
+        self.shared.take_in(&record)?;
         self.shared.committed_size.store(plan.checkpoint.size, Ordering::Release);
         self.answer(&plan, waiters, None);
         self.ask_for_segment();

@@ -9,12 +9,13 @@ use waxseal_formats::merkle::EMPTY_ROOT;
 use waxseal_formats::note::MAX_NOTE;
 use waxseal_formats::tile::TILE_WIDTH;
 use waxseal_io::disk::Disk;
+use waxseal_io::index::Index;
 use waxseal_io::objects::FileObjects;
 use waxseal_io::signer::Signer;
 use waxseal_io::store::{Behind, DirectoryLock, StoreError, WalFile, create_directories, segments};
 use waxseal_io::system;
 use waxseal_log::UnixMillis;
-use waxseal_log::dedup::{WINDOW, Window};
+use waxseal_log::dedup::Window;
 use waxseal_log::pool::Pool;
 use waxseal_log::profile::Profile;
 use waxseal_log::recover::{Recovered, Replay, first_segment};
@@ -23,6 +24,7 @@ use waxseal_log::segment::SegmentHeader;
 use waxseal_log::state::StateError;
 use waxseal_log::wal::WalError;
 
+use super::lookup;
 use super::publisher::{CHECKPOINT, Position, Publisher, Records, read_synced};
 use super::{Committed, DriveError, Driver, Head, Log, LogHandle, Published, Queue, Settings, Shared, Space};
 
@@ -89,7 +91,7 @@ impl Log {
         }
         let lock = DirectoryLock::acquire(&*settings.disk, directory)?;
         let profile = Arc::new(profile);
-        let found = recover(&*settings.disk, directory, &profile)?;
+        let found = recover(&*settings.disk, directory, &profile, settings.window)?;
         Ok(Reading { directory: directory.to_owned(), profile, signer, settings, lock, found })
     }
 }
@@ -133,12 +135,14 @@ impl Reading {
         if head.size == 0 {
             head = empty_head(&profile, &*signer, head.time)?;
         }
+        let index = open_index(&directory, &profile, &settings, head.size)?;
         // Whatever was published has to be older than the next batch, even if its checkpoint is not published yet.
         let published = Head { size: synced, root: EMPTY_ROOT, time: head.time, note: "".into() };
         let shared = Arc::new(Shared {
             directory,
             profile,
             objects,
+            index,
             queue: Mutex::new(Queue { pool: Pool::new(settings.limits), open: true }),
             arrived: Condvar::new(),
             committed_size: AtomicU64::new(head.size),
@@ -159,6 +163,21 @@ impl Reading {
         let driver = Driver { shared: shared.clone(), signer, state, wal, salt: header.salt };
         Ok(Assembled { handle: LogHandle(shared), driver, publisher, lock })
     }
+}
+
+/// The index with everything that the records of the first `size` leaves say, if the log has one.
+fn open_index(
+    directory: &Path,
+    profile: &Profile,
+    settings: &Settings,
+    size: u64,
+) -> Result<Option<Index>, DriveError> {
+    if !profile.indexed() {
+        return Ok(None);
+    }
+    let mut index = Index::open(&directory.join("index.sqlite"), &profile.key_id(), settings.index);
+    lookup::catch_up(&mut index, &*settings.disk, directory, size)?;
+    Ok(Some(index))
 }
 
 /// A log whose parts wait to be run.
@@ -197,7 +216,7 @@ struct Found {
     position: Position,
 }
 
-fn recover(disk: &dyn Disk, directory: &Path, profile: &Arc<Profile>) -> Result<Found, DriveError> {
+fn recover(disk: &dyn Disk, directory: &Path, profile: &Arc<Profile>, window: usize) -> Result<Found, DriveError> {
     let synced = read_synced(disk, directory)?;
     // Bundles are taken up at a full one, so that nothing but the records is needed to go on.
     let bundled = synced.saturating_sub(synced % TILE_WIDTH);
@@ -213,7 +232,7 @@ fn recover(disk: &dyn Disk, directory: &Path, profile: &Arc<Profile>) -> Result<
         headers.push(Records::open(disk, directory, *number)?.1);
     }
     let sizes: Vec<_> = headers.iter().map(|header| header.size).collect();
-    let start = first_segment(&sizes, bundled, WINDOW as u64);
+    let start = first_segment(&sizes, bundled, window as u64);
 
     let mut replay: Option<Replay> = None;
     let mut position = None;
@@ -229,7 +248,7 @@ fn recover(disk: &dyn Disk, directory: &Path, profile: &Arc<Profile>) -> Result<
             }
             None => {
                 let seed = u64::from_ne_bytes(system::random());
-                let window = Window::new(WINDOW, header.size, seed);
+                let window = Window::new(window, header.size, seed);
                 replay.insert(Replay::new(profile.clone(), header, window, published.clone())?)
             }
         };

@@ -4,11 +4,12 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use waxseal_formats::tile::{TILE_WIDTH, TileId, TileKind};
 use waxseal_io::disk::Disk;
 use waxseal_io::file;
+use waxseal_io::index::{Index, IndexError};
 use waxseal_io::store::{Segment, StoreError};
 use waxseal_log::profile::Bodies;
 use waxseal_log::publish::{self, Bundler};
@@ -16,12 +17,14 @@ use waxseal_log::scan::{Scan, Scanner, Scope};
 use waxseal_log::segment::{MAX_HEADER, SegmentHeader};
 use waxseal_log::wal::WalError;
 
-use super::{DriveError, Head, Shared, lock};
+use super::{DriveError, Head, Shared, lock, lookup};
 
 /// Name of the published checkpoint.
 pub(super) const CHECKPOINT: &str = "checkpoint";
 /// Entries after which what was published is synced, so that recovery need not write it again.
 const SYNC_ENTRIES: u64 = 1 << 16;
+/// Time after which an index is made again that could not be made.
+const MENDING_PAUSE: Duration = Duration::from_secs(60);
 
 /// How long the file of the synced size may be: the digits of a number.
 const MAX_SYNCED: usize = 32;
@@ -81,6 +84,8 @@ pub(super) struct Publisher {
     synced: u64,
     /// Tiles for which there are wider ones, to be removed.
     replaced: Vec<TileId>,
+    /// When the index was last made again.
+    mended: Option<Instant>,
 }
 
 impl Publisher {
@@ -92,7 +97,7 @@ impl Publisher {
             Bodies::Kept => Some(Bundler::resume(shared.profile.entries(), bundled, Vec::new())?),
             Bodies::Sealed => None,
         };
-        Ok(Self { shared, position, bundler, written: synced, synced, replaced: Vec::new() })
+        Ok(Self { shared, position, bundler, written: synced, synced, replaced: Vec::new(), mended: None })
     }
 
     /// Publishes until the log is stopped.
@@ -100,6 +105,7 @@ impl Publisher {
         loop {
             let stop = self.wait();
             let started = Instant::now();
+            self.mend_index();
             if self.step().is_break() {
                 return;
             }
@@ -139,7 +145,8 @@ impl Publisher {
             if published.stop {
                 return true;
             }
-            if self.shared.committed_size.load(Ordering::Acquire) > published.head.size {
+            if self.shared.committed_size.load(Ordering::Acquire) > published.head.size || self.broken_index().is_some()
+            {
                 return false;
             }
             published = self.shared.grown.wait(published).unwrap_or_else(PoisonError::into_inner);
@@ -152,11 +159,18 @@ impl Publisher {
         let (from, to) = (self.written, head.size);
         self.write_entries(to)?;
         self.write_hashes(from, to)?;
+        // Before the announcement: should there be no space for the index, the log pushes back as it does for tiles.
+        self.spill_index()?;
         if !head.note.is_empty() {
             self.write(CHECKPOINT, head.note.as_bytes())?;
         }
         self.announce(head);
         self.written = to;
+        if let Some(index) = &self.shared.index
+            && let Err(error) = index.merge()
+        {
+            tracing::warn!(%error, "the log's index could not be merged");
+        }
         // Only now may the narrower tiles go: no checkpoint that is served needs them.
         self.replaced.extend(publish::replaced(self.entries(), from, to));
         while let Some(id) = self.replaced.last() {
@@ -191,6 +205,34 @@ impl Publisher {
     /// The tiles of entries that the log has.
     fn entries(&self) -> Option<TileKind> {
         (self.shared.profile.bodies == Bodies::Kept).then(|| self.shared.profile.entries())
+    }
+
+    /// Writes what the index holds in memory, once that is enough. Only a full disk is a reason to wait.
+    fn spill_index(&self) -> Result<(), DriveError> {
+        match self.shared.index.as_ref().map(Index::spill) {
+            Some(Err(error @ IndexError::Full { .. })) => Err(error.into()),
+            Some(Err(IndexError::Remaking)) | Some(Ok(())) | None => Ok(()),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "the log's index cannot be written: it is made again from the records");
+                Ok(())
+            }
+        }
+    }
+
+    /// The index, if it has to be made again and that was not just tried.
+    fn broken_index(&self) -> Option<&Index> {
+        let rested = self.mended.is_none_or(|mended| mended.elapsed() > MENDING_PAUSE);
+        self.shared.index.as_ref().filter(|index| rested && index.is_broken())
+    }
+
+    /// Makes the index again if it was found damaged. Readers and writers go on meanwhile, without it.
+    fn mend_index(&mut self) {
+        let Some(index) = self.broken_index() else { return };
+        match lookup::remake(index, &*self.shared.settings.disk, &self.shared.directory) {
+            Ok(()) => tracing::info!("the log's index was made again"),
+            Err(error) => tracing::error!(%error, "the log's index could not be made again"),
+        }
+        self.mended = Some(Instant::now());
     }
 
     /// Writes the hash tiles that a tree of `to` leaves has and one of `from` leaves has not.

@@ -1,5 +1,7 @@
 //! The driver on real files.
 
+mod lookup;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -21,6 +23,8 @@ use waxseal_log::sequencer::NewEntry;
 use super::{AppendError, Appended, Log, LogHandle, Settings};
 
 struct Fixture {
+    face: Face,
+    bodies: Bodies,
     directory: tempfile::TempDir,
     key: Arc<KeyPair>,
     settings: Settings,
@@ -40,9 +44,13 @@ impl Fixture {
     }
 
     fn new() -> Self {
+        Self::of(Face::RekorV2, Bodies::Kept, |_| ())
+    }
+
+    fn of(face: Face, bodies: Bodies, change: impl FnOnce(&mut Settings)) -> Self {
         let failures = Arc::new(AtomicUsize::new(0));
         let count = failures.clone();
-        let settings = Settings {
+        let mut settings = Settings {
             publish_interval: Duration::from_millis(5),
             // Small, so that tests see several segments.
             first_segment: 16 << 10,
@@ -52,9 +60,13 @@ impl Fixture {
             }),
             ..Settings::default()
         };
+        change(&mut settings);
+        let kind = if face == Face::RekorV2 { KeyKind::Ed25519 } else { KeyKind::EcdsaP256 };
         let fixture = Self {
+            face,
+            bodies,
             directory: tempfile::tempdir().expect("directory"),
-            key: Arc::new(KeyPair::generate(KeyKind::Ed25519).expect("key")),
+            key: Arc::new(KeyPair::generate(kind).expect("key")),
             settings,
             failures,
         };
@@ -70,8 +82,8 @@ impl Fixture {
         Profile {
             origin: "log.example".into(),
             key: self.key.public_key().clone(),
-            face: Face::RekorV2,
-            bodies: Bodies::Kept,
+            face: self.face,
+            bodies: self.bodies,
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 use waxseal_formats::code::Code;
 use waxseal_formats::merkle::{Hash, NodeId, ProofError, consistency_proof, inclusion_proof};
 use waxseal_formats::tile::{HASH_TILE_LEN, HashTile, MAX_ENTRY, TILE_WIDTH, TileError, TileId, TileKind, locate};
+use waxseal_io::index::IndexError;
 use waxseal_log::profile::Bodies;
 use waxseal_log::publish;
 
@@ -45,6 +46,15 @@ pub enum TreeError {
     /// The entries are asked for, and the log does not keep them.
     #[error("this instance is sealed: its log keeps no entries, they are in the bundles that it was asked to log")]
     Sealed,
+    /// The index does not answer.
+    #[error(transparent)]
+    Index(IndexError),
+    /// The log has no index.
+    #[error("this log has no index")]
+    Unindexed,
+    /// The entry is logged, but was not published in time.
+    #[error("entry {0} is not published yet; try again")]
+    Unpublished(u64),
     /// The reading task was stopped.
     #[error("the log has stopped")]
     Stopped,
@@ -56,7 +66,9 @@ impl TreeError {
     pub fn code(&self) -> Code {
         match self {
             Self::Missing(_) | Self::Damaged { .. } | Self::Proof(_) => Code::LOG_STORE_CORRUPT,
-            Self::Io { .. } | Self::Stopped => Code::LOG_STORE_FAILED,
+            Self::Io { .. } | Self::Stopped | Self::Unindexed => Code::LOG_STORE_FAILED,
+            Self::Index(error) => error.code(),
+            Self::Unpublished(_) => Code::LOG_BUSY,
             Self::Outside(_) => Code::LOG_INDEX,
             Self::Sealed => Code::LOG_SEALED,
         }
@@ -140,7 +152,7 @@ impl LogHandle {
     }
 
     /// Runs something that may read files where blocking is allowed.
-    async fn reading<T: Send + 'static>(
+    pub(super) async fn reading<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Shared) -> Result<T, TreeError> + Send + 'static,
     ) -> Result<T, TreeError> {
@@ -150,17 +162,17 @@ impl LogHandle {
 }
 
 /// The nodes of the committed tree, with the tiles that were read for one answer.
-struct Nodes<'a> {
+pub(super) struct Nodes<'a> {
     shared: &'a Shared,
     tiles: HashMap<TileId, HashTile>,
 }
 
 impl<'a> Nodes<'a> {
-    fn new(shared: &'a Shared) -> Self {
+    pub(super) fn new(shared: &'a Shared) -> Self {
         Self { shared, tiles: HashMap::new() }
     }
 
-    fn node(&mut self, id: NodeId) -> Result<Hash, TreeError> {
+    pub(super) fn node(&mut self, id: NodeId) -> Result<Hash, TreeError> {
         let place = locate(id).ok_or(TreeError::Outside(id.index))?;
         let committed = self.shared.committed.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(hash) = committed.tail.node(id) {
