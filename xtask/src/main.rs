@@ -7,7 +7,9 @@
 )]
 
 mod bench;
+mod crash;
 mod interop;
+mod powercut;
 mod tidy;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -29,6 +31,10 @@ enum Task {
     Interop(interop::Arguments),
     /// Measure what we do against the sum of the primitives that it needs
     Bench(bench::Arguments),
+    /// Kill a loaded instance again and again, and find everything that it has acknowledged
+    Crash(crash::Arguments),
+    /// Freeze the disk of a loaded instance again and again, and find everything that it had acknowledged
+    Powercut(powercut::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +42,8 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(&root()),
         Task::Interop(arguments) => interop::run(&root(), &arguments),
         Task::Bench(arguments) => bench::run(&root(), &arguments),
+        Task::Crash(arguments) => crash::run(&root(), &arguments),
+        Task::Powercut(arguments) => powercut::run(&root(), &arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

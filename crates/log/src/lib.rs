@@ -9,6 +9,7 @@
 //! wal           the signed Plan becomes one record, written with one fdatasync by the shell
 //! state         the record extends the tree; recovery applies the same records in the same way
 //! publish       tiles, entry bundles and the public checkpoint follow from the records
+//! fsck          what recovery need not look at, and a check of the whole store must
 //! ```
 //!
 //! Nothing here reads a clock, a file or a random number: the shell (`server::drive`) passes them in and carries out what the
@@ -16,6 +17,7 @@
 
 pub mod ct;
 pub mod dedup;
+pub mod fsck;
 pub mod pool;
 pub mod profile;
 pub mod publish;
@@ -26,6 +28,7 @@ pub mod scan;
 pub mod segment;
 pub mod sequencer;
 pub mod state;
+pub mod synced;
 pub mod tail;
 pub mod wal;
 

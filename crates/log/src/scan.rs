@@ -32,11 +32,11 @@ pub enum Scan<'a> {
 /// Reads the records of one segment in order.
 #[derive(Clone, Debug)]
 pub struct Scanner {
-    salt: [u8; 16],
+    pub(crate) salt: [u8; 16],
     /// Where the next record begins.
     pub offset: u64,
     /// Length of the segment.
-    end: u64,
+    pub(crate) end: u64,
     /// Number of the next record.
     pub sequence: u64,
     /// Digest of the record before the next one.

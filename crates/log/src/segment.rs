@@ -119,6 +119,12 @@ impl SegmentHeader {
         Some(Self { length, salt, origin, key_id, sequence, chain, time: UnixMillis(time), size, note, tail })
     }
 
+    /// Bytes of the header at the beginning of `bytes`, without its padding. `None` if there is none.
+    pub(crate) fn length(bytes: &[u8]) -> Option<usize> {
+        let (length, _) = bytes.strip_prefix(MAGIC)?.split_first_chunk::<4>()?;
+        usize::try_from(u32::from_be_bytes(*length)).ok().filter(|length| *length <= MAX_HEADER)
+    }
+
     /// Where the first record begins.
     pub fn first_record(&self) -> u64 {
         let hashes = self.tail.unfinished().iter().map(Vec::len).fold(0usize, usize::saturating_add);

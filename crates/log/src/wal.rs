@@ -246,6 +246,21 @@ impl Head {
         head.padded().filter(|length| *length <= MAX_RECORD).map(|_| head)
     }
 
+    /// Number of the record.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Digest of the record before it.
+    pub(crate) fn chain(&self) -> &Hash {
+        &self.chain
+    }
+
+    /// Bytes of the bodies.
+    pub(crate) fn bodies(&self) -> usize {
+        self.bodies
+    }
+
     /// Bytes before the bodies.
     pub(crate) fn front(&self) -> Option<usize> {
         let hashes = if self.flags & FLAG_IDENTITIES == 0 { 32 } else { 64 };

@@ -113,7 +113,7 @@ fn parts_folder(arguments: &Arguments) -> anyhow::Result<PathBuf> {
 }
 
 /// The release build of this checkout.
-fn build(root: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn build(root: &Path) -> anyhow::Result<PathBuf> {
     let status = std::process::Command::new(env!("CARGO"))
         .args(["build", "--release", "--package", "waxseal", "--locked"])
         .current_dir(root)

@@ -22,6 +22,8 @@ pub struct Failure {
     pub hint: Option<String>,
     /// The exit status.
     pub exit: u8,
+    /// What was found, for JSON: an object whose members are printed beside code and message.
+    pub details: Option<serde_json::Value>,
 }
 
 impl Failure {
@@ -32,7 +34,7 @@ impl Failure {
             Code::NETWORK_UNREACHABLE => EXIT_UNREACHABLE,
             _ => EXIT_FAILED,
         };
-        Self { code, message: message.into(), hint: None, exit }
+        Self { code, message: message.into(), hint: None, exit, details: None }
     }
 
     /// A wrong use of the command line.
@@ -43,6 +45,13 @@ impl Failure {
     /// A file that cannot be read or written.
     pub fn file(path: &std::path::Path, error: &std::io::Error) -> Self {
         Self::new(Code::INPUT_UNREADABLE, format!("{}: {error}", path.display()))
+    }
+
+    /// Adds what was found, for those who read JSON.
+    #[must_use]
+    pub fn details(mut self, details: serde_json::Value) -> Self {
+        self.details = Some(details);
+        self
     }
 
     /// Adds what to do next.
@@ -89,7 +98,12 @@ impl Output {
     /// Prints a failure: the last line on stderr is `error[CODE]: sentence`; JSON carries the same code on stdout.
     pub fn fail(self, failure: &Failure) {
         if self == Self::Json {
-            let object = serde_json::json!({"code": failure.code, "message": failure.message, "hint": failure.hint});
+            let mut object =
+                serde_json::json!({"code": failure.code, "message": failure.message, "hint": failure.hint});
+            if let (Some(object), Some(serde_json::Value::Object(details))) = (object.as_object_mut(), &failure.details)
+            {
+                object.extend(details.clone());
+            }
             let _ = writeln!(std::io::stdout(), "{object}");
         }
         let mut stderr = std::io::stderr();

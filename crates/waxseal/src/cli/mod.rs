@@ -6,6 +6,7 @@ pub mod demo;
 pub mod failure;
 pub mod flags;
 pub mod initialize;
+pub mod log;
 pub mod sign_blob;
 pub mod token;
 pub mod trust;
@@ -56,6 +57,8 @@ enum Command {
     /// The client protocols of the conformance suites.
     #[command(subcommand, hide = true)]
     Conformance(conformance::ConformanceCommand),
+    /// Look after the logs of an instance.
+    Log(log::LogArgs),
     /// Print version and build.
     Version,
 }
@@ -124,6 +127,7 @@ async fn run(command: Command, output: Output) -> Result<(), Failure> {
         Command::ClientSetup(args) => client_setup::run(args, output).await,
         Command::Trust(args) => trust::run(args, output).await,
         Command::Initialize(args) => initialize::run(args, output).await,
+        Command::Log(args) => log::run(args, output).await,
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
             output.data(

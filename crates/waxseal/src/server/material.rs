@@ -326,6 +326,14 @@ impl Folder<'_> {
     }
 }
 
+/// What the logs of a data directory keep; none if it was not made to the end.
+///
+/// # Errors
+/// [`MaterialError`] if its manifest cannot be read.
+pub fn privacy_of(data_dir: &Path) -> Result<Option<Privacy>, MaterialError> {
+    Ok(read_manifest(&data_dir.join(MANIFEST))?.map(|manifest| manifest.privacy))
+}
+
 fn read_manifest(path: &Path) -> Result<Option<Manifest>, MaterialError> {
     /// What every format has.
     #[derive(Deserialize)]

@@ -15,6 +15,7 @@ use waxseal_log::profile::Bodies;
 use waxseal_log::publish::{self, Bundler};
 use waxseal_log::scan::{Scan, Scanner, Scope};
 use waxseal_log::segment::{MAX_HEADER, SegmentHeader};
+use waxseal_log::synced;
 use waxseal_log::wal::WalError;
 
 use super::{DriveError, Head, Shared, lock, lookup};
@@ -25,9 +26,6 @@ pub(super) const CHECKPOINT: &str = "checkpoint";
 const SYNC_ENTRIES: u64 = 1 << 16;
 /// Time after which an index is made again that could not be made.
 const MENDING_PAUSE: Duration = Duration::from_secs(60);
-
-/// How long the file of the synced size may be: the digits of a number.
-const MAX_SYNCED: usize = 32;
 
 /// Reads the records of a log over all its segments.
 pub(super) struct Records {
@@ -341,14 +339,14 @@ fn write_bundles(
 /// Reads how many leaves have tiles that survive a power cut.
 pub(super) fn read_synced(disk: &dyn Disk, directory: &Path) -> Result<u64, DriveError> {
     let path = directory.join("synced");
-    let found = disk.read(&path, MAX_SYNCED).map_err(|source| DriveError::Io { path: path.clone(), source })?;
-    let Some(text) = found else { return Ok(0) };
-    let size = std::str::from_utf8(&text).ok().and_then(|text| text.trim_end().parse().ok());
-    size.ok_or_else(|| DriveError::Object { name: path.display().to_string(), problem: "not a number".into() })
+    let found = disk.read(&path, synced::MAX_MARK).map_err(|source| DriveError::Io { path: path.clone(), source })?;
+    let Some(mark) = found else { return Ok(0) };
+    synced::parse(&mark)
+        .ok_or_else(|| DriveError::Object { name: path.display().to_string(), problem: "not a mark".into() })
 }
 
 /// The name is not synced: if the number of before comes back, more is published again than need be.
 fn write_synced(disk: &dyn Disk, directory: &Path, size: u64) -> Result<(), DriveError> {
     let path = directory.join("synced");
-    file::exchange(disk, &path, format!("{size}\n").as_bytes()).map_err(|source| DriveError::Io { path, source })
+    file::exchange(disk, &path, synced::encode(size).as_bytes()).map_err(|source| DriveError::Io { path, source })
 }
