@@ -1,7 +1,7 @@
 //! What an instance keeps: through SIGKILL under load, beside a second one, and when its directory is damaged.
 
 use super::{
-    ALICE, DEADLINE, Home, Up, assert_refused, certificate_request, certificates_in, client, entry_request, files,
+    ALICE, DEADLINE, Home, Up, assert_refused, certificate_request, certificates_in, certified_entry, client, files,
     p256, try_ask,
 };
 use base64::Engine as _;
@@ -126,11 +126,13 @@ impl Tree {
 /// Posts entries and certificate requests until the instance is gone, and notes every success.
 async fn load(url: String, token: String, task: u64, round: usize, noted: Arc<Mutex<Acknowledged>>) {
     let key = p256();
+    let post = |path: &str, body: Value| {
+        let request = client().post(format!("{url}{path}")).header("content-type", "application/json");
+        try_ask(request.body(body.to_string()))
+    };
+    let Ok(answer) = post("/api/v2/signingCert", certificate_request(&key, ALICE, &token)).await else { return };
+    let leaf = certificates_in(&answer.json()).remove(0);
     for request in 0..REQUESTS {
-        let post = |path: &str, body: Value| {
-            let request = client().post(format!("{url}{path}")).header("content-type", "application/json");
-            try_ask(request.body(body.to_string()))
-        };
         if request % 5 == 4 {
             let Ok(answer) = post("/api/v2/signingCert", certificate_request(&key, ALICE, &token)).await else {
                 return;
@@ -143,7 +145,8 @@ async fn load(url: String, token: String, task: u64, round: usize, noted: Arc<Mu
             }
         } else {
             let message = format!("round {round}, task {task}, request {request}");
-            let Ok(answer) = post("/api/v2/log/entries", entry_request(&key, message.as_bytes())).await else { return };
+            let entry = certified_entry(&key, &leaf, message.as_bytes());
+            let Ok(answer) = post("/api/v2/log/entries", entry).await else { return };
             if answer.status == 201 {
                 let (index, entry) = Entry::read(&answer.json());
                 let before = noted.lock().expect("lock").entries.insert(index, entry);
@@ -238,7 +241,8 @@ async fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
 async fn a_repeated_request_finds_its_entry_after_a_crash() {
     let home = Home::new();
     let mut up = Up::start(&home);
-    let request = entry_request(&p256(), b"once").to_string();
+    let key = p256();
+    let request = certified_entry(&key, &up.certificate(&key).await, b"once").to_string();
     let first = up.post("/api/v2/log/entries", request.clone()).await;
     assert_eq!(first.status, 201);
     up.kill();

@@ -22,8 +22,12 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::with(Up::start)
+    }
+
+    fn with(start: impl FnOnce(&Home) -> Up) -> Self {
         let home = Home::new();
-        let up = Up::start(&home);
+        let up = start(&home);
         up.pin(&home);
         let artifact = home.write("release.tar", b"what is released\x00\xff\r\n");
         Self { artifact, bundle: home.text("bundle.json"), up, home }
@@ -94,8 +98,8 @@ fn a_file_is_signed_with_every_kind_of_key_and_verified_by_path_and_by_digest() 
 }
 
 #[test]
-fn a_managed_key_signs_and_nothing_else_opens_its_bundle() {
-    let bench = Bench::new();
+fn a_managed_key_signs_where_the_log_takes_it_and_nothing_else_opens_its_bundle() {
+    let bench = Bench::with(|home| Up::start_writing(home, "writes: any", &[]));
     let issuer = bench.issuer("/idp");
     for kind in [KeyKind::EcdsaP256, KeyKind::EcdsaP384] {
         let key = KeyPair::generate(kind).expect("key");
@@ -111,6 +115,31 @@ fn a_managed_key_signs_and_nothing_else_opens_its_bundle() {
         let alice = ["--certificate-identity", ALICE, "--certificate-oidc-issuer", &issuer];
         assert_refused(&bench.verify(&alice, &bench.artifact), 1, "signature.key-missing");
     }
+}
+
+/// The log takes what was signed with the instance's certificates, unless its rules list more.
+#[test]
+fn a_managed_key_is_not_logged_unless_it_is_listed() {
+    let (listed, other) = (KeyPair::generate(KeyKind::EcdsaP256), KeyPair::generate(KeyKind::EcdsaP256));
+    let (listed, other) = (listed.expect("key"), other.expect("key"));
+    let pem = |key: &KeyPair| key.to_pkcs8_pem().expect("PEM").expose().clone();
+    let bench = Bench::new();
+    let output = bench.sign(&["--key", &bench.home.write("key.pem", pem(&listed))]);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && message.contains("[rule.writer] "), "{message}");
+    for told in ["signed by this key", "certificates of this instance", "`writes:` in the rules file"] {
+        assert!(message.contains(told), "{message}");
+    }
+    assert!(!std::path::Path::new(&bench.bundle).exists());
+
+    let public: String = listed.public_key().to_pem().lines().map(|line| format!("      {line}\n")).collect();
+    let bench = Bench::with(|home| Up::start_writing(home, &format!("writes:\n  - own\n  - key: |\n{public}"), &[]));
+    assert_done(&bench.sign(&["--key", &bench.home.write("key.pem", pem(&listed))]));
+    let output = bench.sign(&["--key", &bench.home.write("other.pem", pem(&other))]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("those of a listed key"));
+    assert!(!output.status.success());
+    let token = bench.up.token(&bench.home, &["--identity", ALICE]);
+    assert_done(&bench.sign(&["--identity-token", &token]));
 }
 
 #[test]

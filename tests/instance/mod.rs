@@ -3,7 +3,9 @@
 mod durable;
 mod matrix;
 mod refusals;
+mod rekor_v2;
 mod rules;
+mod sealed;
 mod wire;
 
 use base64::Engine as _;
@@ -96,6 +98,20 @@ impl Up {
         }
     }
 
+    /// Starts an instance with these lines about its writers in its rules, which else admit whom the default ones admit.
+    fn start_writing(home: &Home, writes: &str, more: &[&str]) -> Self {
+        // The rules name the issuers by their URLs, so the address is chosen first.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("address").to_string();
+        drop(listener);
+        let rule = |name: &str, path: &str| {
+            format!("  - {{name: {name}, issuer: 'http://{address}{path}', match: {{sub: \"**\"}}}}\n")
+        };
+        let rules = format!("rules:\n{}{}{writes}\n", rule("people", "/idp"), rule("workflows", "/idp/github"));
+        let rules = home.write("rules.yaml", rules);
+        Self::start_with(home, &address, &[&["--rules", &rules], more].concat())
+    }
+
     /// Starts an instance and waits until it is ready; how it ended if it does not get so far.
     fn try_start(home: &Home, listen: &str, more: &[&str]) -> Result<Self, Output> {
         let data_dir = home.path("instance");
@@ -129,6 +145,13 @@ impl Up {
     fn kill(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
+    }
+
+    /// SIGTERM, and until it has ended: what is under way is finished.
+    fn stop(&mut self) {
+        let process = self.child.id().to_string();
+        let told = Command::new("kill").args(["-TERM", &process]).status().expect("kill runs");
+        assert!(told.success() && self.child.wait().expect("ended").success());
     }
 
     /// A token minted by `waxseal token`.
@@ -203,13 +226,17 @@ impl Up {
     /// log before. Indices are given out when something is stored, so nothing can be hidden from this.
     async fn mark(&self) -> (u64, u64) {
         let key = p256();
-        let request = certificate_request(&key, ALICE, &self.signed(&self.claims(ALICE)));
-        let certificate = self.post("/api/v2/signingCert", request.to_string()).await;
-        let leaf = certificates(&certificate).remove(0);
+        let leaf = self.certificate(&key).await;
         let scts = SignedCertificateTimestamp::parse_list(leaf.sct_list().expect("SCTs")).expect("SCTs");
         let index = scts.first().and_then(|sct| leaf_index(&sct.extensions).ok()).expect("an index");
-        let entry = self.post("/api/v2/log/entries", entry_request(&key, leaf.der()).to_string()).await;
+        let entry = self.post("/api/v2/log/entries", certified_entry(&key, &leaf, leaf.der()).to_string()).await;
         (index, entry.json()["logIndex"].as_str().and_then(|index| index.parse().ok()).expect("an index"))
+    }
+
+    /// Alice's certificate for a key.
+    async fn certificate(&self, key: &KeyPair) -> Certificate {
+        let request = certificate_request(key, ALICE, &self.signed(&self.claims(ALICE)));
+        certificates(&self.post("/api/v2/signingCert", request.to_string()).await).remove(0)
     }
 
     /// Pins the instance by the checksum of its root.
@@ -314,7 +341,18 @@ fn certificate_request(key: &KeyPair, proof: &str, token: &str) -> Value {
     })
 }
 
-/// A genuine signature over `message`, to be logged.
+/// A genuine signature over `message` with a certificate's key, to be logged.
+fn certified_entry(key: &KeyPair, certificate: &Certificate, message: &[u8]) -> Value {
+    let mut request = entry_request(key, message);
+    let verifier = &mut request["hashedRekordRequestV002"]["signature"]["verifier"];
+    *verifier = json!({
+        "x509Certificate": {"rawBytes": STANDARD.encode(certificate.der())},
+        "keyDetails": verifier["keyDetails"],
+    });
+    request
+}
+
+/// A genuine signature over `message` with a key that has no certificate, which the log does not take unless told to.
 fn entry_request(key: &KeyPair, message: &[u8]) -> Value {
     let digest = waxseal_formats::crypto::sha256(message);
     json!({"hashedRekordRequestV002": {

@@ -257,7 +257,7 @@ async fn timestamp_requests_are_answered_as_recorded() {
 async fn entries_of_every_client_are_logged_under_the_same_body() {
     let Some(vectors) = vectors() else { return };
     let home = Home::new();
-    let up = Up::start(&home);
+    let up = Up::start_writing(&home, "writes: any", &[]);
     let mut counts = (0, 0);
     for name in CLIENTS.iter().chain(&["gitsign-034927d"]) {
         for exchange in vectors.wire(name).iter().filter(|exchange| exchange.service == "rekor2") {
@@ -288,7 +288,7 @@ async fn entries_of_every_client_are_logged_under_the_same_body() {
 async fn probes_of_rekor_get_its_answers_but_for_what_we_decided() {
     let Some(vectors) = vectors() else { return };
     let home = Home::new();
-    let up = Up::start(&home);
+    let up = Up::start_writing(&home, "writes: any", &[]);
     let mut first = Value::Null;
     let mut logged = up.size("").await;
     let probes = vectors.wire("server-probes");
@@ -342,7 +342,7 @@ async fn probes_of_rekor_get_its_answers_but_for_what_we_decided() {
 async fn readers_of_the_logs_find_checkpoint_and_tiles() {
     let Some(vectors) = vectors() else { return };
     let home = Home::new();
-    let up = Up::start_with(&home, "127.0.0.1:0", &["--privacy", "open"]);
+    let up = Up::start_writing(&home, "writes: any", &["--privacy", "open"]);
     let probes = vectors.wire("server-probes");
     let request = probes.iter().find(|exchange| exchange.step == "r2-ok").expect("recorded");
     replay(&up, request, None, None).await;

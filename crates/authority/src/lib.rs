@@ -12,3 +12,4 @@ pub mod trusted_root;
 pub mod tsa;
 pub mod tuf;
 mod weak_rsa;
+pub mod writers;

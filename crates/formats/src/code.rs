@@ -121,6 +121,7 @@ codes! {
     TOKEN_EXPIRED = "token.expired": "the identity token is not valid now";
     TOKEN_CLAIM = "token.claim": "the identity token lacks a claim or has an unacceptable one";
     RULE_DENIED = "rule.denied": "no signing rule admits this identity";
+    RULE_WRITER = "rule.writer": "the log takes no entries signed by this certificate or key";
     CHALLENGE_FAILED = "challenge.failed": "the proof of possession does not verify";
     KEY_UNAVAILABLE = "key.unavailable": "the signing key cannot be used at the moment";
     KEY_UNSUPPORTED = "key.unsupported": "the key is of an unsupported kind, size or encoding";

@@ -1,6 +1,6 @@
 //! Keys and authorities for tests, made on the spot.
 
-use super::{CaIssuer, SubordinateKind, root, subordinate};
+use super::{CaIssuer, Issuance, Precertificate, SubordinateKind, root, subordinate};
 use crate::challenge::{ProvenKey, verify_public_key_proof};
 use crate::oidc::forge::Forge;
 use crate::rules::{Grant, IssuerType, Rules};
@@ -12,6 +12,7 @@ use aws_lc_rs::signature::{
     Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
 };
 use formats::crypto::{KeyKind, PublicKey};
+use formats::sct::{SignedCertificateTimestamp, leaf_index_extension, signed_input};
 use formats::x509::{Certificate, DistinguishedName};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -112,4 +113,35 @@ pub(crate) fn alice() -> Grant {
 pub(crate) fn proven(grant: &Grant, key: &TestKey) -> ProvenKey {
     let proof = key.sign(grant.challenge_names()[0].as_bytes());
     verify_public_key_proof(grant, key.public.clone(), &proof).expect("proven")
+}
+
+/// A precertificate for alice and a new key of this kind.
+pub(crate) fn precertificate<'a>(ca: &TestKey, issuer: &'a CaIssuer, kind: KeyKind) -> Precertificate<'a> {
+    let grant = alice();
+    let key = proven(&grant, &TestKey::generate(kind));
+    let issuance = Issuance::new(issuer, &grant, &key, now(), [0xff; 20]).expect("issuance");
+    let signature = ca.sign(issuance.message());
+    issuance.finish(&signature).expect("precertificate")
+}
+
+/// A log's promise about it.
+pub(crate) fn sct(log: &TestKey, precertificate: &Precertificate<'_>) -> SignedCertificateTimestamp {
+    let extensions = leaf_index_extension(7).expect("fits");
+    let input = signed_input(1_795_531_070_295, &precertificate.entry(), &extensions).expect("input");
+    SignedCertificateTimestamp {
+        log_id: log.public.spki_sha256(),
+        timestamp_ms: 1_795_531_070_295,
+        extensions,
+        algorithm: log.public.default_algorithm(),
+        signature: log.sign(&input),
+    }
+}
+
+/// A certificate as clients get it: alice's, from this authority, for a new key.
+pub(crate) fn leaf(ca: &TestKey, issuer: &CaIssuer) -> Certificate {
+    let log = TestKey::generate(KeyKind::EcdsaP256);
+    let precertificate = precertificate(ca, issuer, KeyKind::EcdsaP256);
+    let promise = sct(&log, &precertificate);
+    let unsigned = precertificate.embed(&promise, &log.public).expect("final");
+    unsigned.finish(&ca.sign(unsigned.message())).expect("certificate")
 }

@@ -186,8 +186,8 @@ fn extensions(issuer: &CaIssuer, grant: &Grant, key: &PublicKey) -> Result<Vec<E
 
 #[cfg(test)]
 mod tests {
-    use super::{Issuance, LEAF_LIFETIME, Precertificate};
-    use crate::ca::forge::{TestKey, alice, grant, issuer, now, proven};
+    use super::{Issuance, LEAF_LIFETIME};
+    use crate::ca::forge::{TestKey, alice, grant, issuer, now, precertificate, proven, sct};
     use crate::ca::{CaError, CaIssuer};
     use crate::challenge::verify_public_key_proof;
     use crate::oidc::forge::Forge;
@@ -198,32 +198,12 @@ mod tests {
     use formats::code::Code;
     use formats::crypto::{KeyKind, PublicKey};
     use formats::extension::FulcioOid;
-    use formats::sct::{SignedCertificateTimestamp, leaf_index_extension, signed_input};
+    use formats::sct::SignedCertificateTimestamp;
     use formats::x509::{Certificate, Critical, tbs_without_extension};
     use jiff::SignedDuration;
     use rustls_pki_types::{CertificateDer, UnixTime};
     use serde_json::{Value, json};
     use waxseal_formats as formats;
-
-    fn precertificate<'a>(ca: &TestKey, issuer: &'a CaIssuer, kind: KeyKind) -> Precertificate<'a> {
-        let grant = alice();
-        let key = proven(&grant, &TestKey::generate(kind));
-        let issuance = Issuance::new(issuer, &grant, &key, now(), [0xff; 20]).expect("issuance");
-        let signature = ca.sign(issuance.message());
-        issuance.finish(&signature).expect("precertificate")
-    }
-
-    fn sct(log: &TestKey, precertificate: &Precertificate<'_>) -> SignedCertificateTimestamp {
-        let extensions = leaf_index_extension(7).expect("fits");
-        let input = signed_input(1_795_531_070_295, &precertificate.entry(), &extensions).expect("input");
-        SignedCertificateTimestamp {
-            log_id: log.public.spki_sha256(),
-            timestamp_ms: 1_795_531_070_295,
-            extensions,
-            algorithm: log.public.default_algorithm(),
-            signature: log.sign(&input),
-        }
-    }
 
     #[test]
     fn every_kind_of_key_gets_a_certificate_from_every_kind_of_authority() {

@@ -15,12 +15,14 @@
 //!       repository_id: 1001
 //!       job_workflow_ref: acme/widgets/.github/workflows/release.yml@refs/tags/*
 //!       event_name: [push, workflow_dispatch]
+//! writes: own                       # whose signatures the log takes, see [`crate::writers`]
 //! ```
 
 use super::{Rule, Rules};
 use crate::oidc::Issuer;
 use crate::provider::{Provider, ProviderError};
 use crate::rules::{AcceptedIssuer, IssuerType};
+use crate::writers::Writers;
 use formats::code::Code;
 use formats::pattern::{Pattern, PatternError};
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
@@ -118,6 +120,8 @@ struct File {
     #[serde(default)]
     issuers: Vec<IssuerEntry>,
     rules: Vec<RuleEntry>,
+    #[serde(default)]
+    writes: Writers,
 }
 
 #[derive(serde::Deserialize)]
@@ -187,7 +191,7 @@ impl Rules {
                 Ok((url.clone(), AcceptedIssuer { issuer: Issuer::new(url, audiences), kind }))
             })
             .collect::<Result<_, RulesError>>()?;
-        Ok(Self { issuers, rules })
+        Ok(Self { issuers, rules, writers: file.writes })
     }
 }
 

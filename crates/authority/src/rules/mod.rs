@@ -7,6 +7,7 @@ mod file;
 
 use crate::oidc::{ClaimError, Claims, Issuer, Shown, scalar_text};
 use crate::provider::Provider;
+use crate::writers::Writers;
 use formats::code::Code;
 use formats::extension::{FulcioExtensions, FulcioOid, SubjectAltName};
 use formats::pattern::Pattern;
@@ -23,6 +24,7 @@ pub use file::{DEFAULT_AUDIENCE, MAX_RULES, MAX_RULES_LEN, MAX_VALUES, RulesErro
 pub struct Rules {
     issuers: BTreeMap<String, AcceptedIssuer>,
     rules: Vec<Rule>,
+    writers: Writers,
 }
 
 /// An issuer with the kind of identities that it vouches for.
@@ -248,6 +250,12 @@ impl Rules {
     /// The issuers that the instance listens to, in the order of their URLs.
     pub fn issuers(&self) -> impl Iterator<Item = &AcceptedIssuer> {
         self.issuers.values()
+    }
+
+    /// Whose signatures the transparency log takes.
+    #[must_use]
+    pub const fn writers(&self) -> &Writers {
+        &self.writers
     }
 
     /// Decides about the holder of a verified token: the first rule that matches admits.

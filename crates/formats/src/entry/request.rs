@@ -128,6 +128,15 @@ impl CreateEntryRequest {
             _ => Err(RequestError::Kind),
         }
     }
+
+    /// What is to verify the entry; never empty.
+    pub fn verifiers(&self) -> impl Iterator<Item = &Verifier> {
+        let (one, more) = match self {
+            Self::HashedRekord(request) => (Some(&request.verifier), &[][..]),
+            Self::Dsse(request) => (None, request.verifiers.as_slice()),
+        };
+        one.into_iter().chain(more.iter().map(|(_, verifier)| verifier))
+    }
 }
 
 impl HashedRekordRequest {

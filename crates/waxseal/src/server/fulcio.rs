@@ -6,6 +6,7 @@
 //! nothing behind. Every fault of a token is a 400, as in Fulcio, with the reason that Fulcio keeps to itself.
 
 use super::gateway::{Refusal, Status, json_answer, method_not_allowed, read_body};
+use super::writers::Admission;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 use waxseal_authority::ca::{CaError, CaIssuer, Issuance};
 use waxseal_authority::challenge::{ChallengeError, ProvenKey, verify_csr, verify_public_key_proof};
 use waxseal_authority::oidc::{Claims, TokenError, UnverifiedToken};
@@ -72,6 +73,7 @@ pub struct Fulcio {
     rules: Arc<Rules>,
     jwks: Arc<Jwks>,
     log: Arc<dyn CertificateLog>,
+    admission: Arc<Admission>,
 }
 
 /// The key is not the one of the issuing certificate.
@@ -80,7 +82,7 @@ pub struct Fulcio {
 pub struct OtherKey;
 
 impl Fulcio {
-    /// An authority that issues with `signer`'s key to whom `rules` admit, and logs to `log`.
+    /// An authority that issues with `signer`'s key to whom `rules` admit, logs to `log`, and tells `admission` what it issued.
     ///
     /// # Errors
     /// [`OtherKey`].
@@ -90,11 +92,12 @@ impl Fulcio {
         rules: Arc<Rules>,
         jwks: Arc<Jwks>,
         log: Arc<dyn CertificateLog>,
+        admission: Arc<Admission>,
     ) -> Result<Self, OtherKey> {
         if signer.public_key() != issuer.key() || signer.algorithm() != issuer.algorithm() {
             return Err(OtherKey);
         }
-        Ok(Self { issuer, signer, rules, jwks, log })
+        Ok(Self { issuer, signer, rules, jwks, log, admission })
     }
 
     async fn issue(&self, request: SigningRequest) -> Result<Certificate, Refusal> {
@@ -114,7 +117,10 @@ impl Fulcio {
         let certificate = precertificate.embed(&sct, self.log.public_key())?;
         let signature = self.sign(certificate.message()).await?;
         let certificate = certificate.finish(&signature)?;
-        info!(rule = grant.rule(), serial = hex::encode(certificate.serial()), "certificate issued");
+        self.admission.issued(&certificate);
+        // Neither who it is nor which certificate it became: a sealed instance writes down neither, its own log included.
+        info!("certificate issued");
+        debug!(rule = grant.rule(), "admitted");
         Ok(certificate)
     }
 

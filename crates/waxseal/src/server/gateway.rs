@@ -19,7 +19,7 @@ pub enum Status {
     InvalidArgument,
     /// The request is too large: 413, gRPC INVALID_ARGUMENT.
     TooLarge,
-    /// This is not allowed: 403, gRPC PERMISSION_DENIED.
+    /// The request is in order and its sender may not make it: 403, gRPC PERMISSION_DENIED.
     Forbidden,
     /// There is no such path: 404, gRPC NOT_FOUND.
     NotFound,

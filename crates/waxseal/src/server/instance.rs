@@ -14,6 +14,7 @@ use crate::server::telemetry::Metrics;
 use crate::server::tsa::{self, Tsa, TsaSetupError};
 use crate::server::tuf::{self, Tuf, TufError};
 use crate::server::ui::{self, Ui};
+use crate::server::writers::Admission;
 use axum::Router;
 use jiff::SignedDuration;
 use std::fs::DirBuilder;
@@ -241,10 +242,12 @@ impl Opened {
         let jwks = Arc::new(Jwks::new(Arc::new(Http::new(PlainHttp::LoopbackOnly)), idp.keys()));
 
         let ct_log = CtLog::new(ct.handle(), material.ct_signer.clone(), material.ca.chain().to_vec());
-        let rekor_v2 = RekorV2::open(rekor.handle()).await?;
+        let admission = Arc::new(Admission::new(rules.writers().clone(), material.ca.clone()));
+        let rekor_v2 = RekorV2::open(rekor.handle(), Arc::clone(&admission)).await?;
         let tsa = Tsa::new(material.tsa_chain.clone(), material.tsa_signer.clone())?;
         let ca = material.ca.clone();
-        let fulcio = Fulcio::new(ca, material.ca_signer.clone(), Arc::new(rules), jwks, Arc::new(ct_log.clone()))?;
+        let ca_signer = material.ca_signer.clone();
+        let fulcio = Fulcio::new(ca, ca_signer, Arc::new(rules), jwks, Arc::new(ct_log.clone()), admission)?;
 
         let client = ClientConfig {
             oidc_issuer: idp.issuer(IssuerKind::Email),

@@ -15,3 +15,4 @@ pub mod tiles;
 pub mod tsa;
 pub mod tuf;
 pub mod ui;
+pub mod writers;

@@ -1,10 +1,11 @@
 //! Rekor v2: signatures into the log, each answered with its proof; tiles for readers.
 //!
-//! Walk 2: decode and bound → check and canonicalise → the log → answer. A success is exactly 201: Go clients take nothing else.
+//! Walk 2: decode and bound → who may write → check and canonicalise → the log → answer. A success is exactly 201: Go clients take nothing else.
 
 use crate::server::drive::{AppendError, Appended, LogHandle};
 use crate::server::gateway::{Refusal, Status, json_answer, method_not_allowed, read_body};
 use crate::server::tiles;
+use crate::server::writers::Admission;
 use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
@@ -28,6 +29,7 @@ pub const MAX_BODY_LEN: usize = 4 << 20;
 /// The Rekor v2 log of an instance.
 pub struct RekorV2 {
     log: LogHandle,
+    admission: Arc<Admission>,
 }
 
 /// Why the log cannot be taken into service.
@@ -62,16 +64,18 @@ impl RekorV2 {
     ///
     /// # Errors
     /// [`OpenError`].
-    pub async fn open(log: LogHandle) -> Result<Arc<Self>, OpenError> {
+    pub async fn open(log: LogHandle, admission: Arc<Admission>) -> Result<Arc<Self>, OpenError> {
         if log.head().size == 0 {
             let first = admit(&own_entry(&log.profile().origin)?)?;
             log.append(first).await?;
         }
-        Ok(Arc::new(Self { log }))
+        Ok(Arc::new(Self { log, admission }))
     }
 
     async fn create(&self, body: &[u8]) -> Result<(u64, String), Refusal> {
-        let entry = admit(&CreateEntryRequest::from_json(body)?)?;
+        let request = CreateEntryRequest::from_json(body)?;
+        self.admission.admit(request.verifiers())?;
+        let entry = admit(&request)?;
         let canonical = match &entry {
             NewEntry::Leaf { body, .. } => body.clone(),
             NewEntry::Ct(_) => return Err(Refusal::plain(Status::Internal, "a Rekor entry became a certificate")),
@@ -143,10 +147,12 @@ async fn create_entry(State(rekor): State<Arc<RekorV2>>, request: Request) -> Re
         }
         Err(refusal) => {
             let code = refusal.code.map_or("", Code::as_str);
-            if refusal.status == Status::InvalidArgument {
-                tracing::info!(code, reason = refusal.message, "entry refused");
-            } else {
-                tracing::error!(code, reason = refusal.message, "entry not logged");
+            match refusal.status {
+                // The message stays in the answer: it repeats words of the request.
+                Status::InvalidArgument | Status::Forbidden | Status::Exhausted => {
+                    tracing::info!(code, "entry refused")
+                }
+                _ => tracing::error!(code, reason = refusal.message, "entry not logged"),
             }
             Err(refusal)
         }
@@ -188,11 +194,13 @@ mod tests {
     use super::*;
     use crate::server::drive::{Log, Settings};
     use crate::server::gateway;
+    use crate::server::writers::tests::admission;
     use axum::body::Body;
     use axum::http::{HeaderMap, Method, header};
     use serde_json::Value;
     use std::collections::BTreeSet;
     use tower::ServiceExt as _;
+    use waxseal_authority::writers::Writers;
     use waxseal_formats::checkpoint::SignedCheckpoint;
     use waxseal_formats::entry::Entry;
     use waxseal_formats::json::decode_base64;
@@ -205,7 +213,7 @@ mod tests {
     struct Instance {
         handle: LogHandle,
         router: Router,
-        _log: Log,
+        log: Option<Log>,
         // Behind the log: what it still writes must not be missing its directory.
         _directory: tempfile::TempDir,
     }
@@ -239,6 +247,10 @@ mod tests {
 
     impl Instance {
         async fn new(limits: Limits) -> Self {
+            Self::taking(Writers::Any, limits).await
+        }
+
+        async fn taking(writers: Writers, limits: Limits) -> Self {
             let directory = tempfile::tempdir().expect("directory");
             let key = Arc::new(KeyPair::generate(KeyKind::Ed25519).expect("key"));
             let origin = "log.example".to_owned();
@@ -246,15 +258,15 @@ mod tests {
             let settings = Settings::default();
             Log::create(directory.path(), &profile, &settings).expect("created");
             let log = Log::open(directory.path(), profile.clone(), key.clone(), settings).expect("opened");
-            drop(RekorV2::open(log.handle()).await.expect("in service"));
+            drop(RekorV2::open(log.handle(), admission(Writers::Any)).await.expect("in service"));
             drop(log);
             let settings = Settings { limits, ..Settings::default() };
             let log = Log::open(directory.path(), profile, key, settings).expect("opened again");
             let handle = log.handle();
-            let router = routes(RekorV2::open(handle.clone()).await.expect("in service"))
+            let router = routes(RekorV2::open(handle.clone(), admission(writers)).await.expect("in service"))
                 .fallback(gateway::not_found)
                 .method_not_allowed_fallback(method_not_allowed);
-            Self { handle, router, _log: log, _directory: directory }
+            Self { handle, router, log: Some(log), _directory: directory }
         }
 
         async fn ask(&self, method: Method, path: &str, body: impl Into<Body>) -> Answer {
@@ -400,6 +412,23 @@ mod tests {
         assert_eq!(instance.handle.head().size, 1);
     }
 
+    /// Whoever may not write is told so before a signature is checked, and after the request was read.
+    #[tokio::test]
+    async fn writers_are_admitted_between_parsing_and_verification() {
+        let instance = Instance::taking(Writers::default(), Limits::default()).await;
+        // The certificates and keys of the recorded instance are none of this one's.
+        for step in ["r2-ok", "r2-dsse", "r2-bad-signature"] {
+            let Some(request) = probe(step) else { return };
+            let answer = instance.create(&request).await;
+            answer.refused_for(403, 7, Code::RULE_WRITER);
+            let (_, _, message) = answer.refusal();
+            assert!(message.contains("`writes:` in the rules file"), "{message}");
+        }
+        let Some(request) = probe("r2-unknown-field") else { return };
+        instance.create(&request).await.refused_for(400, 3, Code::LOG_ENTRY_MALFORMED);
+        assert_eq!(instance.handle.head().size, 1);
+    }
+
     #[tokio::test]
     async fn an_oversized_body_is_refused_before_it_is_read() {
         let instance = Instance::new(Limits::default()).await;
@@ -437,6 +466,16 @@ mod tests {
         let instance = Instance::new(Limits { entries: 0, ..Limits::default() }).await;
         let answer = instance.create(&request).await;
         answer.refused_for(429, 8, Code::LOG_BUSY);
+        assert_eq!(answer.headers[header::RETRY_AFTER], "1");
+    }
+
+    #[tokio::test]
+    async fn a_log_that_has_stopped_asks_to_come_again() {
+        let Some(request) = probe("r2-ok") else { return };
+        let mut instance = Instance::new(Limits::default()).await;
+        instance.log.take().expect("open").close();
+        let answer = instance.create(&request).await;
+        assert_eq!((answer.refusal().0, answer.refusal().1), (503, 14));
         assert_eq!(answer.headers[header::RETRY_AFTER], "1");
     }
 

@@ -1,6 +1,8 @@
 //! Recorded requests of real clients, their tokens signed anew by an issuer of ours, and what they were answered.
 
 use super::{CertificateLog, Fulcio, MAX_BODY_LEN, OtherKey, Submission, SubmissionError, routes};
+use crate::server::writers::Admission;
+use crate::server::writers::tests::{admission, authority};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -13,14 +15,16 @@ use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tower::ServiceExt;
-use waxseal_authority::ca::{CaIssuer, SubordinateKind, root, subordinate};
+use waxseal_authority::ca::CaIssuer;
 use waxseal_authority::rules::{IssuerType, Rules};
+use waxseal_authority::writers::Writers;
 use waxseal_formats::code::Code;
 use waxseal_formats::crypto::{KeyKind, PublicKey};
+use waxseal_formats::entry::Verifier;
 use waxseal_formats::jwt::{Jwk, JwkMaterial, JwkSet, assemble, signing_input};
 use waxseal_formats::leaf::SignedEntry;
 use waxseal_formats::sct::{SignedCertificateTimestamp, leaf_index_extension, signed_input};
-use waxseal_formats::x509::{Certificate, DistinguishedName};
+use waxseal_formats::x509::Certificate;
 use waxseal_io::jwks::Jwks;
 use waxseal_io::signer::{KeyPair, Signer};
 use waxseal_io::system;
@@ -80,20 +84,8 @@ struct Served {
     router: Router,
     issuer: CaIssuer,
     log: Arc<TestLog>,
+    admission: Arc<Admission>,
     idp: KeyPair,
-}
-
-fn authority() -> (KeyPair, CaIssuer) {
-    let name =
-        |common_name: &str| DistinguishedName { organization: "corp.example".into(), common_name: common_name.into() };
-    let (root_key, issuing, now) = (key(KeyKind::EcdsaP256), key(KeyKind::EcdsaP256), system::now());
-    let unsigned = root(&name("root"), root_key.public_key(), system::random(), now).expect("root");
-    let root = unsigned.finish(&root_key.sign(unsigned.message()).expect("signature")).expect("root");
-    let kind = SubordinateKind::FulcioIntermediate;
-    let unsigned =
-        subordinate(kind, &name("issuing"), issuing.public_key(), &root, system::random(), now).expect("intermediate");
-    let intermediate = unsigned.finish(&root_key.sign(unsigned.message()).expect("signature")).expect("intermediate");
-    (issuing, CaIssuer::new(vec![intermediate, root]).expect("an authority"))
 }
 
 fn rules() -> Arc<Rules> {
@@ -115,8 +107,11 @@ fn serve(refuses: bool) -> Served {
     let (ca_key, issuer) = authority();
     let log = Arc::new(TestLog { key: key(KeyKind::EcdsaP256), refuses, submissions: AtomicUsize::new(0) });
     let certificate_log: Arc<dyn CertificateLog> = log.clone();
-    let fulcio = Fulcio::new(issuer.clone(), Arc::new(ca_key), rules(), jwks, certificate_log).expect("an authority");
-    Served { router: routes(Arc::new(fulcio)), issuer, log, idp }
+    // Of another authority: it admits what it was told of and nothing else.
+    let admission = admission(Writers::default());
+    let told = Arc::clone(&admission);
+    let fulcio = Fulcio::new(issuer.clone(), Arc::new(ca_key), rules(), jwks, certificate_log, told);
+    Served { router: routes(Arc::new(fulcio.expect("an authority"))), issuer, log, admission, idp }
 }
 
 struct Answer {
@@ -391,6 +386,18 @@ async fn a_request_without_a_key_is_refused() {
     assert_eq!((answer.status, answer.code()), (StatusCode::BAD_REQUEST, "key.unsupported"));
 }
 
+/// What is issued may write at the price of a look-up: the log is told of it, not of what it could check itself.
+#[tokio::test]
+async fn the_log_is_told_of_every_certificate() {
+    let served = serve(false);
+    let answer = served.post(served.good().to_string()).await;
+    let verifiers: Vec<_> = answer.chain().iter().map(|one| Verifier::Certificate(one.der().to_vec())).collect();
+    assert_eq!(served.admission.admit(&verifiers[..1]), Ok(()));
+    for other in &verifiers[1..] {
+        assert_eq!(served.admission.admit([other]).expect_err("not issued").code(), Code::RULE_WRITER);
+    }
+}
+
 #[tokio::test]
 async fn without_the_logs_promise_there_is_no_certificate() {
     let served = serve(true);
@@ -419,8 +426,9 @@ async fn other_methods_are_unimplemented_and_a_trailing_slash_is_another_path() 
 #[test]
 fn a_key_that_is_not_the_certificates_is_refused() {
     let (_, issuer) = authority();
+    let admission = admission(Writers::Any);
     let log = TestLog { key: key(KeyKind::EcdsaP256), refuses: false, submissions: AtomicUsize::new(0) };
     let jwks = Jwks::new(Arc::new(Replay::new()), []);
     let other = Arc::new(key(KeyKind::EcdsaP256));
-    assert_eq!(Fulcio::new(issuer, other, rules(), Arc::new(jwks), Arc::new(log)).err(), Some(OtherKey));
+    assert_eq!(Fulcio::new(issuer, other, rules(), Arc::new(jwks), Arc::new(log), admission).err(), Some(OtherKey));
 }
