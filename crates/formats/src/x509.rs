@@ -395,6 +395,35 @@ impl Certificate {
         self.0.extensions.authority_key_identifier.as_deref()
     }
 
+    /// Whether the certificate may be the issuer of others (RFC 5280 §4.2.1.3, §4.2.1.9): basicConstraints say so, and keyUsage,
+    /// if there is one, does not say otherwise.
+    #[must_use]
+    pub fn may_issue(&self) -> bool {
+        self.is_ca() && self.key_usage().is_none_or(|usage| usage.key_cert_sign())
+    }
+
+    /// Whether the extended key usage makes it a certificate that signs nothing but precertificates (RFC 6962 §3.1).
+    #[must_use]
+    pub fn has_precertificate_signing_eku(&self) -> bool {
+        self.extended_key_usage().is_some_and(|usages| usages.contains(&rfc6962::CT_PRECERT_SIGNING_CERT))
+    }
+
+    /// Whether the poison of a precertificate (RFC 6962 §3.1) stands in it, and how it is marked. Its value was found to be NULL,
+    /// and there is no second one.
+    #[must_use]
+    pub fn poison(&self) -> Option<Critical> {
+        let poison = self.extension_oids().iter().find(|(oid, _)| *oid == rfc6962::CT_PRECERT_POISON);
+        poison.map(|(_, critical)| *critical)
+    }
+
+    /// The TBSCertificate without its poison: what the log signs for a precertificate (RFC 6962 §3.2).
+    ///
+    /// # Errors
+    /// [`CertificateError::NoExtension`] if there is no poison.
+    pub fn tbs_without_poison(&self) -> Result<Vec<u8>, CertificateError> {
+        tbs_without_extension(&self.0.tbs, rfc6962::CT_PRECERT_POISON)
+    }
+
     /// The embedded SignedCertificateTimestampList in TLS encoding (RFC 6962 §3.3); see [`crate::sct`].
     #[must_use]
     pub fn sct_list(&self) -> Option<&[u8]> {

@@ -9,6 +9,9 @@ use der::asn1::{AnyRef, OctetStringRef};
 use der::{Decode, Sequence, Tagged};
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 
+/// DER of NULL, the only value of the poison extension (RFC 6962 §3.1).
+const NULL: [u8; 2] = [5, 0];
+
 /// The extensions that matter here, and the list of all of them in their order.
 pub(super) struct ExtensionsFound {
     pub(super) all: Vec<(ObjectIdentifier, Critical)>,
@@ -87,6 +90,7 @@ impl ExtensionsFound {
             rfc6962::CT_PRECERT_SCTS => {
                 self.sct_list = Some(octets(value).ok_or(Malformed("SCT list"))?);
             }
+            rfc6962::CT_PRECERT_POISON if value != NULL => return Err(Malformed("poison")),
             other => {
                 if let Some(fulcio) = FulcioOid::from_object_identifier(other) {
                     self.fulcio.decode(fulcio, value)?;

@@ -5,8 +5,11 @@ use waxseal_formats::crypto::digest::sha256;
 use waxseal_formats::leaf::{LeafError, SignedEntry, TileLeaf, TimestampedEntry};
 use waxseal_formats::merkle::{Hash, leaf_hash};
 use waxseal_formats::sct::{SctError, leaf_index_extension, signed_input};
+use waxseal_formats::x509::CertificateError;
 
 use crate::{Identity, UnixMillis};
+
+pub mod chain;
 
 /// Largest certificate or precertificate that is taken, in bytes.
 pub const MAX_CERTIFICATE: usize = 64 << 10;
@@ -23,6 +26,9 @@ pub enum CtError {
     /// The index does not fit into the leaf_index extension: the log is full.
     #[error(transparent)]
     Index(#[from] SctError),
+    /// The entry of a chain cannot be taken apart.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
 }
 
 impl CtError {
@@ -32,6 +38,7 @@ impl CtError {
             Self::TooLarge(_) => Code::INPUT_TOO_LARGE,
             Self::Leaf(error) => error.code(),
             Self::Index(error) => error.code(),
+            Self::Certificate(error) => error.code(),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! behind one listener.
 
 use crate::server::config::{self, ConfigError, UpSettings};
+use crate::server::ct::issuers::{Issuers, IssuersError};
 use crate::server::ct::{self, CtLog};
 use crate::server::drive::{self, DriveError, Log, Reading};
 use crate::server::fulcio::{self, Fulcio};
@@ -90,6 +91,9 @@ pub enum StartError {
         /// What is wrong.
         source: DriveError,
     },
+    /// The certificates above the leaves of the CT log.
+    #[error("ct log: {0}")]
+    Issuers(#[from] IssuersError),
     /// The Rekor log's own entry.
     #[error(transparent)]
     Rekor(#[from] rekor_v2::OpenError),
@@ -125,6 +129,7 @@ impl StartError {
             Self::Lock(error) => error.code(),
             Self::Material(error) => error.code(),
             Self::Log { source, .. } => source.code(),
+            Self::Issuers(error) => error.code(),
             Self::Rekor(error) => error.code(),
             Self::Fulcio(_) | Self::Tsa(_) => Code::KEY_UNSUPPORTED,
             Self::Idp(error) => error.code(),
@@ -202,6 +207,7 @@ struct Opened {
     lock: DirectoryLock,
     material: Material,
     ct: Log,
+    ct_log: CtLog,
     rekor: Log,
     rekor_v1: Log,
     idp: Arc<Idp>,
@@ -233,15 +239,27 @@ impl Opened {
         // All are sound: only now one of them may be changed.
         let start = |name, log: Reading| log.start().map_err(|source| StartError::Log { name, source });
         let (ct, rekor, rekor_v1) = (start("ct", ct)?, start("rekor", rekor)?, start("rekor-v1", rekor_v1)?);
+        let issuers = Issuers::open(Arc::new(OsDisk), &logs.join("ct").join("public"))?;
+        let ct_log = CtLog::new(ct.handle(), material.ct_signer.clone(), material.ca.chain(), Vec::new(), issuers)?;
         let idp = Arc::new(Idp::open(data_dir, url)?);
-        Ok(Self { url: url.to_owned(), rules, settings: settings.clone(), lock, material, ct, rekor, rekor_v1, idp })
+        Ok(Self {
+            url: url.to_owned(),
+            rules,
+            settings: settings.clone(),
+            lock,
+            material,
+            ct,
+            ct_log,
+            rekor,
+            rekor_v1,
+            idp,
+        })
     }
 
     async fn into_instance(self, listener: TcpListener) -> Result<Instance, StartError> {
-        let Self { url, rules, settings, lock, mut material, ct, rekor, rekor_v1, idp } = self;
+        let Self { url, rules, settings, lock, mut material, ct, ct_log, rekor, rekor_v1, idp } = self;
         let jwks = Arc::new(Jwks::new(Arc::new(Http::new(PlainHttp::LoopbackOnly)), idp.keys()));
 
-        let ct_log = CtLog::new(ct.handle(), material.ct_signer.clone(), material.ca.chain().to_vec());
         let admission = Arc::new(Admission::new(rules.writers().clone(), material.ca.clone()));
         let rekor_v2 = RekorV2::open(rekor.handle(), Arc::clone(&admission)).await?;
         let tsa = Tsa::new(material.tsa_chain.clone(), material.tsa_signer.clone())?;

@@ -1,6 +1,7 @@
 //! Reading the tree: hashes from the tail in memory, the rest from published tiles.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::sync::PoisonError;
 
 use waxseal_formats::code::Code;
@@ -66,6 +67,8 @@ impl TreeError {
     pub fn code(&self) -> Code {
         match self {
             Self::Missing(_) | Self::Damaged { .. } | Self::Proof(_) => Code::LOG_STORE_CORRUPT,
+            // More bytes than any such tile has.
+            Self::Io { source, .. } if source.kind() == ErrorKind::FileTooLarge => Code::LOG_STORE_CORRUPT,
             Self::Io { .. } | Self::Stopped | Self::Unindexed => Code::LOG_STORE_FAILED,
             Self::Index(error) => error.code(),
             Self::Unpublished(_) => Code::LOG_BUSY,
