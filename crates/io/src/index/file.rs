@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 use waxseal_formats::merkle::Hash;
 
@@ -166,6 +167,12 @@ impl Database {
         *lock(&self.last) = chunk.last;
         self.size.store(chunk.end, Ordering::Release);
         Ok(())
+    }
+
+    /// Whether enough runs stand as they came to [merge](Database::merge) them.
+    pub(super) fn wants_merging(&self) -> bool {
+        let runs = self.runs();
+        KINDS.iter().any(|kind| runs.iter().filter(|run| run.kind == *kind && !run.merged).count() >= MERGED)
     }
 
     /// Merges runs where enough of them stand as they came: the number of runs that a look-up may have to read stays small.
@@ -331,6 +338,16 @@ impl Database {
     }
 }
 
+impl Drop for Database {
+    /// Leaves one file that is whole: whoever copies or replaces it need not know of SQLite's others.
+    fn drop(&mut self) {
+        let checkpoint = lock(&self.writer).query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = checkpoint {
+            tracing::debug!(%error, "the log's index is not checkpointed: that is done when it is opened");
+        }
+    }
+}
+
 /// A run that is being written.
 struct NewRun {
     kind: Kind,
@@ -406,6 +423,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    // The last connection would remove the write-ahead file by its name on closing: by then it may be that of a new index.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // A power cut may take the last transactions from the view, and never leaves half of one: the records have them all.
     connection.execute_batch(
         "PRAGMA page_size = 16384; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;

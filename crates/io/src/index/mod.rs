@@ -270,13 +270,13 @@ impl Index {
         Ok(())
     }
 
-    /// Writes what is complete to the file. After an error it can be tried again.
+    /// Writes what is complete to the file. After an error it can be tried again; while runs are merged it does nothing.
     ///
     /// # Errors
     /// [`IndexError`]; after any but [`IndexError::Full`] the file has to be [made again](Index::remake).
     pub fn spill(&self) -> Result<(), IndexError> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let file = self.file()?;
+        let Ok(_writing) = self.writing.try_lock() else { return Ok(()) };
         let spilled = self.spill_to(&file);
         if !matches!(spilled, Ok(()) | Err(IndexError::Full { .. })) {
             self.give_up(&file);
@@ -293,7 +293,14 @@ impl Index {
         Ok(())
     }
 
-    /// Merges small runs, when there are enough of them; this may take half a second. After an error it can be tried again.
+    /// Whether there are enough small runs to [merge](Index::merge).
+    #[must_use]
+    pub fn wants_merging(&self) -> bool {
+        read(&self.file).as_ref().is_some_and(|file| file.wants_merging())
+    }
+
+    /// Merges small runs, if there are enough of them. That may take a second; look-ups go on meanwhile. After an error it can
+    /// be tried again.
     ///
     /// # Errors
     /// As [`Index::spill`].

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use waxseal_formats::tile::{TILE_WIDTH, TileId, TileKind};
@@ -84,6 +85,17 @@ pub(super) struct Publisher {
     replaced: Vec<TileId>,
     /// When the index was last made again.
     mended: Option<Instant>,
+    /// The thread that merges runs of the index, if there was something to merge.
+    merging: Option<JoinHandle<()>>,
+}
+
+impl Drop for Publisher {
+    /// Nothing writes to the directory once the log is closed.
+    fn drop(&mut self) {
+        if self.merging.take().is_some_and(|merging| merging.join().is_err()) {
+            tracing::error!("the thread that merges the log's index died");
+        }
+    }
 }
 
 impl Publisher {
@@ -95,7 +107,16 @@ impl Publisher {
             Bodies::Kept => Some(Bundler::resume(shared.profile.entries(), bundled, Vec::new())?),
             Bodies::Sealed => None,
         };
-        Ok(Self { shared, position, bundler, written: synced, synced, replaced: Vec::new(), mended: None })
+        Ok(Self {
+            shared,
+            position,
+            bundler,
+            written: synced,
+            synced,
+            replaced: Vec::new(),
+            mended: None,
+            merging: None,
+        })
     }
 
     /// Publishes until the log is stopped.
@@ -164,11 +185,7 @@ impl Publisher {
         }
         self.announce(head);
         self.written = to;
-        if let Some(index) = &self.shared.index
-            && let Err(error) = index.merge()
-        {
-            tracing::warn!(%error, "the log's index could not be merged");
-        }
+        self.merge_index();
         // Only now may the narrower tiles go: no checkpoint that is served needs them.
         self.replaced.extend(publish::replaced(self.entries(), from, to));
         while let Some(id) = self.replaced.last() {
@@ -214,6 +231,24 @@ impl Publisher {
                 tracing::warn!(%error, "the log's index cannot be written: it is made again from the records");
                 Ok(())
             }
+        }
+    }
+
+    /// Has runs of the index merged where enough of them are: apart from this thread, since publishing does not wait for it.
+    fn merge_index(&mut self) {
+        let busy = self.merging.as_ref().is_some_and(|merging| !merging.is_finished());
+        if busy || !self.shared.index.as_ref().is_some_and(Index::wants_merging) {
+            return;
+        }
+        let shared = self.shared.clone();
+        let merge = move || {
+            if let Some(Err(error)) = shared.index.as_ref().map(Index::merge) {
+                tracing::warn!(%error, "the log's index could not be merged");
+            }
+        };
+        match std::thread::Builder::new().name("log-index".into()).spawn(merge) {
+            Ok(merging) => self.merging = Some(merging),
+            Err(error) => tracing::warn!(%error, "the log's index could not be merged"),
         }
     }
 
