@@ -4,6 +4,7 @@ mod ct;
 mod durable;
 mod matrix;
 mod refusals;
+mod rekor_v1;
 mod rekor_v2;
 mod rules;
 mod sealed;

@@ -79,7 +79,8 @@ codes! {
     LOG_ENTRY_MISMATCH = "log.entry-mismatch": "the log entry is about another signature, key or digest";
     LOG_ENTRY_KIND = "log.entry-kind": "the log entry is of another kind or version than stated or supported";
     LOG_ENTRY_MALFORMED = "log.entry-malformed": "the log entry, or the request to log it, cannot be read";
-    LOG_ENTRY_UNKNOWN = "log.entry-unknown": "the log has no such entry";
+    LOG_ENTRY_EXISTS = "log.entry-exists": "the log has this entry already";
+    LOG_ENTRY_MISSING = "log.entry-missing": "the log has no such entry";
     LOG_BUSY = "log.busy": "the log cannot take more entries at the moment";
     LOG_SEALED = "log.sealed": "the log keeps no entries: this instance is sealed";
     LOG_STORE_CORRUPT = "log.store-corrupt": "the stored log is damaged or contradicts itself";

@@ -6,7 +6,11 @@
 //!   "signature":{"content":"<base64>","verifier":{"keyDetails":"PKIX_ECDSA_P256_SHA_256","x509Certificate":{"rawBytes":"<base64>"}}}}}}
 //! ```
 
+mod pem_verifier;
+pub mod proposed;
 pub mod request;
+
+pub use pem_verifier::{MAX_VERIFIER_CHAIN, PemVerifier};
 
 use crate::code::Code;
 use crate::crypto::{Digest, HashAlgorithm, KeyDetails, PublicKey};

@@ -341,6 +341,25 @@ impl SubjectAltName {
         }
     }
 
+    /// The texts of all names of a subjectAltName extension: e-mail addresses, DNS names, URIs, IP addresses and user names.
+    /// Empty if it is malformed.
+    #[must_use]
+    pub fn texts(extn_value: &[u8]) -> Vec<String> {
+        const DNS: Tag = implicit(2);
+        const IP: Tag = implicit(7);
+        let names = Vec::<AnyRef<'_>>::from_der(extn_value).unwrap_or_default();
+        let text = |name: &AnyRef<'_>| match name.tag() {
+            DNS => Ia5StringRef::new(name.value()).ok().map(|text| text.as_str().to_owned()),
+            IP => match (<[u8; 4]>::try_from(name.value()), <[u8; 16]>::try_from(name.value())) {
+                (Ok(v4), _) => Some(core::net::Ipv4Addr::from(v4).to_string()),
+                (_, Ok(v6)) => Some(core::net::Ipv6Addr::from(v6).to_string()),
+                _ => None,
+            },
+            _ => Self::from_general_name(*name).ok().map(|name| name.as_str().to_owned()),
+        };
+        names.iter().filter_map(text).collect()
+    }
+
     fn from_general_name(name: AnyRef<'_>) -> Result<Self, ExtensionError> {
         const EMAIL: Tag = implicit(1);
         const URI: Tag = implicit(6);
@@ -465,6 +484,16 @@ mod tests {
             assert_eq!(SubjectAltName::from_extn_value(&name.to_extn_value().expect("value")), Ok(name));
         }
         assert_eq!(SubjectAltName::Email("ä@corp.example".into()).to_extn_value(), Err(ExtensionError::NameKind));
+    }
+
+    #[test]
+    fn every_name_has_a_text_to_be_found_by() {
+        let names =
+            b"\x30\x21\x81\x03a@b\x82\x03c.d\x86\x03e:f\x87\x04\x7f\0\0\x01\x87\x03\0\0\0\xa4\x05\x30\x03\x02\x01\0";
+        assert_eq!(SubjectAltName::texts(names), ["a@b", "c.d", "e:f", "127.0.0.1"]);
+        let username = SubjectAltName::Username("u!d".into());
+        assert_eq!(SubjectAltName::texts(&username.to_extn_value().expect("DER")), ["u!d"]);
+        assert!(SubjectAltName::texts(b"").is_empty() && SubjectAltName::texts(b"\x30\x01").is_empty());
     }
 
     #[test]

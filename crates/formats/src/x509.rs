@@ -340,6 +340,13 @@ impl Certificate {
         self.0.extensions.subject_alt_name.as_ref().map_err(|error| CertificateError::Extension(error.clone()))
     }
 
+    /// Every subject alternative name as text, of whatever kind: what a log is searched by. Names that have no text are
+    /// left out.
+    #[must_use]
+    pub fn subject_alt_names(&self) -> Vec<String> {
+        SubjectAltName::texts(&self.0.extensions.subject_alt_name_der)
+    }
+
     /// The extensions of the Fulcio arc.
     #[must_use]
     pub fn extensions(&self) -> &FulcioExtensions {

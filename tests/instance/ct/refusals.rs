@@ -148,7 +148,7 @@ async fn parameters_outside_the_tree_and_wrong_methods_are_refused() {
     // A hash that no leaf has, or none of that tree.
     for path in [format!("hash={zeros}&tree_size=3"), format!("hash={leaf}&tree_size=2")] {
         let refused = up.ct_refusal(&format!("{API}/get-proof-by-hash?{path}")).await;
-        assert_eq!(refused, (404, "log.entry-unknown".into()), "{path}");
+        assert_eq!(refused, (404, "log.entry-missing".into()), "{path}");
     }
     assert_eq!(up.ct(&format!("get-proof-by-hash?hash={leaf}&tree_size=3")).await["leaf_index"], 2);
     // What is beyond the end is left out.

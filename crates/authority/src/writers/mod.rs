@@ -85,6 +85,18 @@ impl WriterDenied {
 }
 
 impl Writers {
+    /// The authorities that are listed beside the own one.
+    pub fn authorities(&self) -> impl Iterator<Item = &Certificate> {
+        let listed = match self {
+            Self::Any => &[],
+            Self::Listed(writers) => writers.as_slice(),
+        };
+        listed.iter().filter_map(|writer| match writer {
+            Writer::Authority(authority) => Some(authority),
+            Writer::Own | Writer::Key(_) => None,
+        })
+    }
+
     /// Decides whether the log takes an entry that all of these verify. Nothing but the signers are looked at: that the
     /// signatures verify is the log's to check.
     ///

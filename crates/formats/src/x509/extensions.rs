@@ -21,6 +21,7 @@ pub(super) struct ExtensionsFound {
     pub(super) subject_key_identifier: Option<Vec<u8>>,
     pub(super) authority_key_identifier: Option<Vec<u8>>,
     pub(super) subject_alt_name: Result<SubjectAltName, ExtensionError>,
+    pub(super) subject_alt_name_der: Vec<u8>,
     pub(super) fulcio: FulcioExtensions,
     pub(super) sct_list: Option<Vec<u8>>,
 }
@@ -44,6 +45,7 @@ impl ExtensionsFound {
             subject_key_identifier: None,
             authority_key_identifier: None,
             subject_alt_name: Err(ExtensionError::NoName),
+            subject_alt_name_der: Vec::new(),
             fulcio: FulcioExtensions::default(),
             sct_list: None,
         };
@@ -86,6 +88,7 @@ impl ExtensionsFound {
             }
             rfc5280::ID_CE_SUBJECT_ALT_NAME => {
                 self.subject_alt_name = SubjectAltName::from_extn_value(value);
+                self.subject_alt_name_der = value.to_vec();
             }
             rfc6962::CT_PRECERT_SCTS => {
                 self.sct_list = Some(octets(value).ok_or(Malformed("SCT list"))?);

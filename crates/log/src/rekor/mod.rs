@@ -1,10 +1,18 @@
 //! Rekor entries: submissions that are checked and brought into canonical form. One file for each kind of entry.
 
+mod dsse_001;
 pub mod hashedrekord;
+mod hashedrekord_001;
+mod intoto;
+mod rekord;
+mod rfc3161;
+pub mod search;
+pub mod v1;
 
 use waxseal_formats::code::Code;
 use waxseal_formats::crypto::SignatureInvalid;
 use waxseal_formats::entry::request::CreateEntryRequest;
+use waxseal_formats::tsp::TokenError;
 use waxseal_formats::x509::CertificateError;
 
 use crate::sequencer::{EntryTooLarge, NewEntry};
@@ -26,6 +34,29 @@ pub enum RekorError {
     /// Keys of this kind cannot be checked against a digest.
     #[error("signatures of kind {0} cannot be checked against a digest")]
     Unsupported(&'static str),
+    /// RSA keys of this size are not taken.
+    #[error("keys of kind {0} are not taken")]
+    Size(String),
+    /// The key goes with another hash.
+    #[error("a key of kind {key} does not go with a {digest} digest")]
+    Hash {
+        /// The kind of key.
+        key: &'static str,
+        /// The digest's hash function.
+        digest: &'static str,
+    },
+    /// A certificate of the chain is not issued by the next one.
+    #[error("certificate {0} of the chain is not issued by the one after it")]
+    Chain(usize),
+    /// Entries of this kind can be looked for and not be added.
+    #[error("entries of kind {0} are not logged any more: send intoto 0.0.2 or dsse 0.0.1")]
+    ReadOnly(&'static str),
+    /// The timestamp is not by the certificate that it carries.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The timestamp carries no certificate of its signer.
+    #[error("the timestamp does not carry the certificate of its signer")]
+    TokenSigner,
     /// The signature does not verify over the digest.
     #[error(transparent)]
     Signature(#[from] SignatureInvalid),
@@ -42,7 +73,11 @@ impl RekorError {
     pub fn code(&self) -> Code {
         match self {
             Self::Verifier(error) => error.code(),
-            Self::KeyDetails { .. } | Self::Unsupported(_) => Code::KEY_UNSUPPORTED,
+            Self::KeyDetails { .. } | Self::Unsupported(_) | Self::Size(_) | Self::Hash { .. } => Code::KEY_UNSUPPORTED,
+            Self::Chain(_) => Code::CERTIFICATE_CHAIN,
+            Self::ReadOnly(_) => Code::LOG_ENTRY_KIND,
+            Self::Token(error) => error.code(),
+            Self::TokenSigner => Code::TIME_TOKEN_INVALID,
             Self::Signature(_) => Code::SIGNATURE_INVALID,
             Self::Envelope(_) => Code::SIGNATURE_ENVELOPE,
             Self::TooLarge(error) => error.code(),

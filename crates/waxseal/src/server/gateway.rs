@@ -34,7 +34,9 @@ pub enum Status {
 }
 
 impl Status {
-    const fn http(self) -> StatusCode {
+    /// The HTTP status.
+    #[must_use]
+    pub const fn http(self) -> StatusCode {
         match self {
             Self::InvalidArgument => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,

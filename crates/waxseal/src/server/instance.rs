@@ -10,6 +10,7 @@ use crate::server::gateway;
 use crate::server::idp::claims::IssuerKind;
 use crate::server::idp::{self, Idp, IdpError};
 use crate::server::material::{Material, MaterialError};
+use crate::server::rekor_v1::{self, RekorV1};
 use crate::server::rekor_v2::{self, RekorV2};
 use crate::server::telemetry::Metrics;
 use crate::server::tsa::{self, Tsa, TsaSetupError};
@@ -97,6 +98,9 @@ pub enum StartError {
     /// The Rekor log's own entry.
     #[error(transparent)]
     Rekor(#[from] rekor_v2::OpenError),
+    /// The Rekor v1 log's own entry.
+    #[error(transparent)]
+    RekorV1(#[from] rekor_v1::OpenError),
     /// The certificate authority.
     #[error(transparent)]
     Fulcio(#[from] fulcio::OtherKey),
@@ -131,6 +135,7 @@ impl StartError {
             Self::Log { source, .. } => source.code(),
             Self::Issuers(error) => error.code(),
             Self::Rekor(error) => error.code(),
+            Self::RekorV1(error) => error.code(),
             Self::Fulcio(_) | Self::Tsa(_) => Code::KEY_UNSUPPORTED,
             Self::Idp(error) => error.code(),
             Self::Rules(error) => error.code(),
@@ -239,8 +244,10 @@ impl Opened {
         // All are sound: only now one of them may be changed.
         let start = |name, log: Reading| log.start().map_err(|source| StartError::Log { name, source });
         let (ct, rekor, rekor_v1) = (start("ct", ct)?, start("rekor", rekor)?, start("rekor-v1", rekor_v1)?);
+        // Whose certificates sign entries, their certificates are logged.
+        let listed = rules.writers().authorities().cloned().collect();
         let issuers = Issuers::open(Arc::new(OsDisk), &logs.join("ct").join("public"))?;
-        let ct_log = CtLog::new(ct.handle(), material.ct_signer.clone(), material.ca.chain(), Vec::new(), issuers)?;
+        let ct_log = CtLog::new(ct.handle(), material.ct_signer.clone(), material.ca.chain(), listed, issuers)?;
         let idp = Arc::new(Idp::open(data_dir, url)?);
         Ok(Self {
             url: url.to_owned(),
@@ -262,6 +269,8 @@ impl Opened {
 
         let admission = Arc::new(Admission::new(rules.writers().clone(), material.ca.clone()));
         let rekor_v2 = RekorV2::open(rekor.handle(), Arc::clone(&admission)).await?;
+        let rekor_v1_log =
+            RekorV1::open(rekor_v1.handle(), material.rekor_v1_signer.clone(), Arc::clone(&admission)).await?;
         let tsa = Tsa::new(material.tsa_chain.clone(), material.tsa_signer.clone())?;
         let ca = material.ca.clone();
         let ca_signer = material.ca_signer.clone();
@@ -289,6 +298,7 @@ impl Opened {
             .merge(ui::routes(Arc::new(ui)))
             .merge(fulcio::routes(Arc::new(fulcio)))
             .merge(ct::routes(ct_log))
+            .merge(rekor_v1::routes(rekor_v1_log))
             .merge(rekor_v2::routes(rekor_v2))
             .merge(tsa::routes(Arc::new(tsa)))
             .merge(tuf::routes(Arc::clone(&tuf)))

@@ -9,6 +9,7 @@ pub mod idp;
 pub mod instance;
 pub mod material;
 pub mod record;
+pub mod rekor_v1;
 pub mod rekor_v2;
 pub mod telemetry;
 pub mod tiles;

@@ -10,8 +10,7 @@ use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::{any, get, post};
-use serde_json::json;
+use axum::routing::{get, post};
 use std::sync::Arc;
 use waxseal_formats::bundle::{InclusionProof, LogEntry};
 use waxseal_formats::code::Code;
@@ -119,7 +118,7 @@ fn own_entry(origin: &str) -> Result<CreateEntryRequest, SignerError> {
     }))
 }
 
-/// The routes of Rekor v2, and those of Rekor v1 while it is off.
+/// The routes of Rekor v2.
 pub fn routes(rekor: Arc<RekorV2>) -> Router {
     let checkpoint = get(|State(rekor): State<Arc<RekorV2>>| async move { tiles::checkpoint(&rekor.log).await });
     let tile = get(|State(rekor): State<Arc<RekorV2>>, Path(path): Path<String>| async move {
@@ -132,9 +131,6 @@ pub fn routes(rekor: Arc<RekorV2>) -> Router {
         .route("/checkpoint", checkpoint)
         .route("/api/v2/tile/{*path}", tile.clone())
         .route("/tile/{*path}", tile)
-        .route("/api/v1/log", any(rekor_v1))
-        .route("/api/v1/log/{*path}", any(rekor_v1))
-        .route("/api/v1/index/retrieve", any(rekor_v1))
         .with_state(rekor)
 }
 
@@ -157,12 +153,6 @@ async fn create_entry(State(rekor): State<Arc<RekorV2>>, request: Request) -> Re
             Err(refusal)
         }
     }
-}
-
-/// JSON, never text: Go's v1 client shows it word for word.
-async fn rekor_v1() -> Response {
-    let message = "this instance has no Rekor v1 API: use a client of Rekor v2, such as cosign 3";
-    json_answer(StatusCode::NOT_FOUND, json!({"code": 404, "message": message}).to_string())
 }
 
 impl From<RequestError> for Refusal {
@@ -197,7 +187,7 @@ mod tests {
     use crate::server::writers::tests::admission;
     use axum::body::Body;
     use axum::http::{HeaderMap, Method, header};
-    use serde_json::Value;
+    use serde_json::{Value, json};
     use std::collections::BTreeSet;
     use tower::ServiceExt as _;
     use waxseal_authority::writers::Writers;
@@ -525,25 +515,5 @@ mod tests {
 
     fn text_plain() -> axum::http::HeaderValue {
         axum::http::HeaderValue::from_static("text/plain; charset=utf-8")
-    }
-
-    /// Go's v1 client cannot show a text (clients-observed, fact 6).
-    #[tokio::test]
-    async fn rekor_v1_is_refused_in_its_own_form() {
-        let instance = Instance::new(Limits::default()).await;
-        for (method, path) in [
-            (Method::GET, "/api/v1/log"),
-            (Method::POST, "/api/v1/log/entries"),
-            (Method::GET, "/api/v1/log/publicKey"),
-            (Method::POST, "/api/v1/log/entries/retrieve/"),
-            (Method::POST, "/api/v1/index/retrieve"),
-        ] {
-            let answer = instance.ask(method, path, "").await;
-            assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
-            let body = answer.json();
-            assert_eq!(body.as_object().expect("object").len(), 2);
-            assert_eq!(body["code"], 404);
-            assert!(body["message"].as_str().expect("message").contains("Rekor v1"));
-        }
     }
 }

@@ -34,7 +34,7 @@ impl Refusal {
 
     /// Something that the log does not have.
     pub(super) fn not_found(message: impl Into<String>) -> Self {
-        Self { status: StatusCode::NOT_FOUND, code: Some(Code::LOG_ENTRY_UNKNOWN), message: message.into() }
+        Self { status: StatusCode::NOT_FOUND, code: Some(Code::LOG_ENTRY_MISSING), message: message.into() }
     }
 
     fn coded(status: StatusCode, code: Code, message: impl fmt::Display) -> Self {

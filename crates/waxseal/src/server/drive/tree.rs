@@ -102,6 +102,26 @@ impl LogHandle {
         .await
     }
 
+    /// The leaf hashes of entries, whose indices ascend.
+    ///
+    /// # Errors
+    /// [`TreeError`].
+    pub async fn leaf_hashes(&self, indices: Vec<u64>) -> Result<Vec<Hash>, TreeError> {
+        self.reading(move |shared| {
+            let mut nodes = Nodes::new(shared);
+            let hash = |index| {
+                let hash = nodes.node(NodeId { level: 0, index });
+                // One that is left behind is not asked for again.
+                if nodes.tiles.len() > 1 {
+                    nodes.tiles.clear();
+                }
+                hash
+            };
+            indices.into_iter().map(hash).collect()
+        })
+        .await
+    }
+
     /// The proof that the tree of `new` leaves, which must be committed, extends the one of `old` leaves.
     ///
     /// # Errors
