@@ -2,6 +2,7 @@
 
 mod ct;
 mod durable;
+mod fsck;
 mod matrix;
 mod refusals;
 mod rekor_v1;

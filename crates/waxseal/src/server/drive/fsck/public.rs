@@ -30,7 +30,7 @@ const TEMPORARY: &str = ".new";
 pub(super) enum Published {
     /// There is no file.
     Missing,
-    /// The file is empty, or zeros: a power cut took its contents.
+    /// Sectors of it were not written: a power cut took them.
     Blank,
     /// It cannot be read, or is none of this log: a fault was told.
     Refused,
@@ -55,7 +55,8 @@ impl Published {
                 return Self::Refused;
             }
         };
-        if bytes.iter().all(|byte| *byte == 0) {
+        let unwritten = bytes.chunks(SECTOR).any(|sector| sector.iter().all(|byte| *byte == 0));
+        if bytes.is_empty() || unwritten || bytes.len().is_multiple_of(SECTOR) && !bytes.ends_with(b"\n") {
             return Self::Blank;
         }
         let signed = String::from_utf8(bytes).map_err(|_| "not a checkpoint".to_owned()).and_then(|text| {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use waxseal_formats::code::Code;
 use waxseal_formats::crypto::KeyKind;
+use waxseal_io::disk::OsDisk;
 use waxseal_io::signer::{KeyPair, Signer};
 use waxseal_io::store::DirectoryLock;
 use waxseal_log::ct::Submission;
@@ -200,7 +201,7 @@ async fn one_flipped_bit_anywhere_is_found_and_its_file_is_named() {
             }
             let is_segment = path.to_string_lossy().contains("/wal/");
             let mut places = vec![0, whole.len() - 1];
-            places.extend((0..if is_segment { 24 } else { 4 }).map(|_| random.below(whole.len())));
+            places.extend((0..if is_segment { 8 } else { 2 }).map(|_| random.below(whole.len())));
             if is_segment && whole.iter().any(|byte| *byte != 0) {
                 // In the last record, in its padding if it has any, and right behind it.
                 let end = whole.iter().rposition(|byte| *byte != 0).expect("a record");
@@ -440,7 +441,7 @@ async fn a_directory_in_use_is_left_alone() {
     let refused = |fixture: &Fixture| check(fixture.directory.path(), &|_| ()).expect_err("refused").code();
     assert_eq!(refused(&fixture), Code::LOG_STORE_LOCKED);
     log.close();
-    let lock = DirectoryLock::acquire(&waxseal_io::disk::OsDisk, fixture.directory.path()).expect("free");
+    let lock = DirectoryLock::acquire(&OsDisk, fixture.directory.path()).expect("free");
     assert_eq!(refused(&fixture), Code::LOG_STORE_LOCKED);
     drop(lock);
     fixture.assert_clean();
