@@ -9,6 +9,7 @@ mod rekor_v1;
 mod rekor_v2;
 mod rules;
 mod sealed;
+mod shard;
 mod wire;
 
 use base64::Engine as _;
@@ -389,7 +390,7 @@ fn assert_refused(output: &Output, exit: i32, code: &str) {
     assert!(line.starts_with(&format!("error[{code}]: ")), "{text}");
 }
 
-/// Every file below a directory with its content, locks left out.
+/// Every file below a directory with its content, locks and sockets left out.
 fn files(directory: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
     let mut found = std::collections::BTreeMap::new();
     let mut folders = vec![directory.to_owned()];
@@ -398,7 +399,7 @@ fn files(directory: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
             let path = entry.expect("entry").path();
             if path.is_dir() {
                 folders.push(path);
-            } else if !path.to_string_lossy().to_lowercase().ends_with("lock") {
+            } else if path.is_file() && !path.to_string_lossy().to_lowercase().ends_with("lock") {
                 found.insert(path.clone(), std::fs::read(&path).expect("readable"));
             }
         }

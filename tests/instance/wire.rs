@@ -361,6 +361,10 @@ async fn readers_of_the_logs_find_checkpoint_and_tiles() {
         for path in [tile.clone(), format!("/api/v2{tile}")] {
             let answer = up.get(&path).await;
             assert_eq!((answer.status, answer.media_type()), (200, "application/octet-stream"), "{path}");
+            // After a change of shards another tree is there; at /shard/1 it stays.
+            assert_eq!(answer.header("cache-control"), "no-cache", "{path}");
+            let answer = up.get(&format!("/shard/1{path}")).await;
+            assert_eq!((answer.status, answer.media_type()), (200, "application/octet-stream"), "{path}");
             assert!(answer.header("cache-control").contains("immutable"), "{path}");
         }
     }

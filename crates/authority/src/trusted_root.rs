@@ -67,7 +67,7 @@ pub struct RekorLog {
     pub origin: String,
     /// Its key.
     pub key: PublicKey,
-    /// When the key signs. sigstore-js takes the log that started last, so version 2 has to start after version 1.
+    /// When the key signs; one with an end is not offered for signing. sigstore-js takes the log that started last, so version 2 has to start after version 1.
     pub valid_for: Validity,
 }
 
@@ -149,6 +149,8 @@ impl Instance {
         let mut rekor_tlog_urls: Vec<Service> = self
             .rekor_logs
             .iter()
+            // One whose key has an end takes no more entries.
+            .filter(|log| log.valid_for.end.is_none())
             .map(|log| {
                 let version = match log.version {
                     RekorVersion::V1 => 1,
@@ -303,7 +305,9 @@ mod tests {
         instance.rekor_logs[1].valid_for.end = Some(at("2026-11-03T00:00:00Z"));
         let made = instance.client_trust_config().expect("config");
         assert_eq!(made.trusted_root.tlogs[0].valid_for.end, Some(at("2026-11-03T00:00:00Z")));
-        assert_eq!(made.signing_config.rekor_tlog_urls[1].valid_for.end, Some(at("2026-11-03T00:00:00Z")));
+        // What takes no more entries is not offered.
+        let offered: Vec<u32> = made.signing_config.rekor_tlog_urls.iter().map(|log| log.major_api_version).collect();
+        assert_eq!(offered, [2]);
     }
 
     #[test]

@@ -82,6 +82,7 @@ codes! {
     LOG_ENTRY_EXISTS = "log.entry-exists": "the log has this entry already";
     LOG_ENTRY_MISSING = "log.entry-missing": "the log has no such entry";
     LOG_BUSY = "log.busy": "the log cannot take more entries at the moment";
+    LOG_FROZEN = "log.frozen": "the log takes no more entries";
     LOG_SEALED = "log.sealed": "the log keeps no entries: this instance is sealed";
     LOG_STORE_CORRUPT = "log.store-corrupt": "the stored log is damaged or contradicts itself";
     LOG_STORE_BEHIND = "log.store-behind": "the stored log lacks entries of a checkpoint that it published";

@@ -4,6 +4,8 @@
 //! What arrives meanwhile is the next batch. A second thread publishes tiles, entry bundles and the checkpoint from the records.
 //! An answer is given only for what is durable; a caller that goes away changes nothing about a Plan.
 
+mod error;
+mod freeze;
 pub mod fsck;
 mod lookup;
 mod open;
@@ -20,27 +22,27 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use freeze::Phase;
 use tokio::sync::oneshot;
-use waxseal_formats::code::Code;
 use waxseal_formats::merkle::{Hash, verify_inclusion};
 use waxseal_formats::note::KeyId;
-use waxseal_formats::tile::TileError;
-use waxseal_io::disk::{Disk, OsDisk, is_full};
-use waxseal_io::index::{self, Index, IndexError};
+use waxseal_io::disk::{Disk, OsDisk};
+use waxseal_io::index::{self, Index};
 use waxseal_io::objects::FileObjects;
-use waxseal_io::signer::{Signer, SignerError};
+use waxseal_io::signer::Signer;
 use waxseal_io::store::{DirectoryLock, Prepared, StoreError, WalFile};
 use waxseal_io::system;
 use waxseal_log::UnixMillis;
-use waxseal_log::ct::CtError;
 use waxseal_log::dedup::WINDOW;
 use waxseal_log::pool::{Limits, Pool};
 use waxseal_log::profile::Profile;
 use waxseal_log::sequencer::{NewEntry, Outcome, Plan};
 use waxseal_log::state::{Batch, LogState, StateError};
 use waxseal_log::tail::Tail;
-use waxseal_log::wal::{Record, WalError};
+use waxseal_log::wal::Record;
 
+pub use error::{AppendError, DriveError};
+pub use freeze::FreezeError;
 pub use open::Reading;
 use space::Space;
 pub use tree::{PublishedTile, TreeError};
@@ -97,119 +99,6 @@ impl Default for Settings {
     }
 }
 
-/// Why a log cannot be opened, or cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum DriveError {
-    /// The directory or the write-ahead file fails.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A segment of the write-ahead file is damaged.
-    #[error("{}: {error}", path.display())]
-    Segment {
-        /// The segment.
-        path: PathBuf,
-        /// What is wrong with it.
-        error: WalError,
-    },
-    /// The write-ahead format refuses; said without a file where there is none.
-    #[error(transparent)]
-    Wal(#[from] WalError),
-    /// A record or checkpoint contradicts the log.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// A published file is damaged.
-    #[error("{name}: {problem}")]
-    Object {
-        /// Its name.
-        name: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// A published entry bundle is damaged.
-    #[error(transparent)]
-    Tile(#[from] TileError),
-    /// A file cannot be read or written.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The index cannot be written, or does not follow the records.
-    #[error(transparent)]
-    Index(#[from] IndexError),
-    /// The key does not belong to the log.
-    #[error("the signing key is not the key of the log {0}")]
-    Key(String),
-    /// The key cannot be used.
-    #[error(transparent)]
-    Signer(#[from] SignerError),
-}
-
-impl DriveError {
-    /// The stable reason code.
-    #[must_use]
-    pub fn code(&self) -> Code {
-        match self {
-            Self::Store(error) => error.code(),
-            Self::State(error) => error.code(),
-            Self::Index(error) => error.code(),
-            Self::Segment { .. } | Self::Wal(_) | Self::Object { .. } | Self::Tile(_) | Self::Key(_) => {
-                Code::LOG_STORE_CORRUPT
-            }
-            Self::Io { .. } => Code::LOG_STORE_FAILED,
-            Self::Signer(_) => Code::KEY_UNAVAILABLE,
-        }
-    }
-
-    /// Whether the disk is full: then nothing is lost, and waiting may help.
-    fn is_full(&self) -> bool {
-        match self {
-            Self::Store(StoreError::Full { .. }) | Self::Index(IndexError::Full { .. }) => true,
-            Self::Io { source, .. } => is_full(source),
-            _ => false,
-        }
-    }
-}
-
-/// Why an entry was not logged, or its proof not given.
-#[derive(Debug, thiserror::Error)]
-pub enum AppendError {
-    /// The queue is full, or publishing lags too far behind: come again later.
-    #[error("the log has too much to do; try again")]
-    Busy,
-    /// The disk is full: come again later.
-    #[error("the log has no space left; try again later")]
-    Full,
-    /// The log has stopped, or is being stopped.
-    #[error("the log has stopped")]
-    Stopped,
-    /// The entry cannot become a leaf.
-    #[error(transparent)]
-    Entry(#[from] CtError),
-    /// The log's key cannot be used at the moment. Nothing was recorded.
-    #[error("the log could not sign its checkpoint: {0}")]
-    Signer(Arc<SignerError>),
-    /// The entry stands in the log, but its proof cannot be made.
-    #[error(transparent)]
-    Tree(#[from] TreeError),
-}
-
-impl AppendError {
-    /// The stable reason code.
-    #[must_use]
-    pub fn code(&self) -> Code {
-        match self {
-            Self::Busy | Self::Full => Code::LOG_BUSY,
-            Self::Stopped => Code::LOG_STORE_FAILED,
-            Self::Signer(_) => Code::KEY_UNAVAILABLE,
-            Self::Entry(error) => error.code(),
-            Self::Tree(error) => error.code(),
-        }
-    }
-}
-
 /// An entry that is durably logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appended {
@@ -257,6 +146,8 @@ type Waiting = Vec<(NewEntry, oneshot::Sender<Answer>)>;
 struct Queue {
     pool: Pool<oneshot::Sender<Answer>>,
     open: bool,
+    /// Nothing more is queued, ever; what is queued is finished.
+    frozen: bool,
 }
 
 /// What is durable.
@@ -269,7 +160,7 @@ struct Committed {
 /// What readers may know of.
 struct Published {
     head: Head,
-    stop: bool,
+    phase: Phase,
 }
 
 struct Shared {
@@ -334,8 +225,7 @@ impl Log {
         if join(threads.next()) {
             tracing::error!("the log's driver died");
         }
-        lock(&shared.published).stop = true;
-        shared.grown.notify_all();
+        shared.enter(Phase::Stopping);
         if join(threads.next()) {
             tracing::error!("the log's publisher died");
         }
@@ -415,6 +305,9 @@ impl Shared {
         }
         let (sender, receiver) = oneshot::channel();
         let mut queue = lock(&self.queue);
+        if queue.frozen {
+            return Err(AppendError::Frozen);
+        }
         if !queue.open {
             return Err(AppendError::Stopped);
         }
@@ -424,10 +317,10 @@ impl Shared {
         Ok(receiver)
     }
 
-    /// Waits for entries; an empty batch means that the log is to stop.
+    /// Waits for entries; an empty batch means that the log is to stop, or to freeze.
     fn next_batch(&self) -> Waiting {
         let mut queue = lock(&self.queue);
-        while queue.open && queue.pool.is_empty() {
+        while queue.open && !queue.frozen && queue.pool.is_empty() {
             queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
         queue.pool.take()
@@ -452,6 +345,7 @@ impl Shared {
             drop(queue.pool.take());
         }
         drop(queue);
+        self.enter(Phase::Failed);
         (self.settings.on_failure)(error);
     }
 }
@@ -469,7 +363,10 @@ impl Driver {
     fn run(mut self) {
         loop {
             let batch = self.shared.next_batch();
-            if batch.is_empty() || self.step(batch).is_break() {
+            if batch.is_empty() {
+                return self.shared.finish_freezing();
+            }
+            if self.step(batch).is_break() {
                 return;
             }
         }

@@ -319,7 +319,12 @@ impl From<CaError> for Refusal {
 
 impl From<SubmissionError> for Refusal {
     fn from(error: SubmissionError) -> Self {
-        internal(error.code, &error.message, "the certificate could not be entered into the certificate log")
+        let told = if error.code == Code::LOG_FROZEN {
+            "the certificate log has been frozen, so no certificates are issued any more"
+        } else {
+            "the certificate could not be entered into the certificate log"
+        };
+        internal(error.code, &error.message, told)
     }
 }
 

@@ -25,6 +25,8 @@ pub enum Status {
     NotFound,
     /// The path has no such method: 501, gRPC UNIMPLEMENTED.
     Unimplemented,
+    /// The log takes no more entries: 405, gRPC UNIMPLEMENTED, as upstream's frozen logs answer.
+    Frozen,
     /// Too much is under way: 429, gRPC RESOURCE_EXHAUSTED, with Retry-After.
     Exhausted,
     /// Nothing can be done at the moment: 503, gRPC UNAVAILABLE, with Retry-After.
@@ -43,6 +45,7 @@ impl Status {
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+            Self::Frozen => StatusCode::METHOD_NOT_ALLOWED,
             Self::Exhausted => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -55,7 +58,7 @@ impl Status {
             Self::NotFound => 5,
             Self::Forbidden => 7,
             Self::Exhausted => 8,
-            Self::Unimplemented => 12,
+            Self::Unimplemented | Self::Frozen => 12,
             Self::Internal => 13,
             Self::Unavailable => 14,
         }
@@ -95,6 +98,10 @@ impl IntoResponse for Refusal {
         let mut response = (self.status.http(), Json(body)).into_response();
         if let Some(code) = self.code {
             response.extensions_mut().insert(code);
+        }
+        if self.status == Status::Frozen {
+            // RFC 9110 §15.5.6 demands the header; its empty value says that no method is left.
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(""));
         }
         if matches!(self.status, Status::Exhausted | Status::Unavailable) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -1,24 +1,25 @@
 //! One signing instance, put together: material, logs, authorities, trust distribution and the demo identity provider,
 //! behind one listener.
 
+use crate::server::admin::Admin;
 use crate::server::config::{self, ConfigError, UpSettings};
 use crate::server::ct::issuers::{Issuers, IssuersError};
 use crate::server::ct::{self, CtLog};
-use crate::server::drive::{self, DriveError, Log, Reading};
 use crate::server::fulcio::{self, Fulcio};
 use crate::server::gateway;
 use crate::server::idp::claims::IssuerKind;
 use crate::server::idp::{self, Idp, IdpError};
+use crate::server::logs::{LogError, Logs};
 use crate::server::material::{Material, MaterialError};
+use crate::server::operate::{OperateError, Operator};
 use crate::server::rekor_v1::{self, RekorV1};
-use crate::server::rekor_v2::{self, RekorV2};
+use crate::server::rekor_v2;
 use crate::server::telemetry::Metrics;
 use crate::server::tsa::{self, Tsa, TsaSetupError};
-use crate::server::tuf::{self, Tuf, TufError};
+use crate::server::tuf::{self, TufError};
 use crate::server::ui::{self, Ui};
 use crate::server::writers::Admission;
 use axum::Router;
-use jiff::SignedDuration;
 use std::fs::DirBuilder;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -27,17 +28,13 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use url::Url;
 use waxseal_authority::rules::{DEFAULT_AUDIENCE, Rules, RulesError};
-use waxseal_authority::trusted_root as description;
 use waxseal_formats::client_config::{ClientConfig, Privacy};
 use waxseal_formats::code::Code;
-use waxseal_formats::trusted_root::Validity;
 use waxseal_io::disk::OsDisk;
 use waxseal_io::jwks::Jwks;
-use waxseal_io::signer::{KeyPair, Signer};
 use waxseal_io::store::{DirectoryLock, StoreError, sync_directory};
 use waxseal_io::system;
 use waxseal_io::transport::{Http, PlainHttp};
-use waxseal_log::profile::{Bodies, Face, Profile, rekor_v1_origin};
 
 /// A running instance: what it serves is ready, requests are answered once [`Instance::serve`] runs.
 pub struct Instance {
@@ -45,8 +42,8 @@ pub struct Instance {
     listener: TcpListener,
     router: Router,
     privacy: Privacy,
-    tuf: Arc<Tuf>,
-    logs: Vec<Log>,
+    data_dir: PathBuf,
+    operator: Arc<Operator>,
     _lock: DirectoryLock,
 }
 
@@ -85,22 +82,24 @@ pub enum StartError {
     #[error(transparent)]
     Material(#[from] MaterialError),
     /// A log.
-    #[error("{name} log: {source}")]
-    Log {
-        /// Which one.
-        name: &'static str,
-        /// What is wrong.
-        source: DriveError,
-    },
     /// The certificates above the leaves of the CT log.
     #[error("ct log: {0}")]
     Issuers(#[from] IssuersError),
-    /// The Rekor log's own entry.
+    /// A log.
     #[error(transparent)]
-    Rekor(#[from] rekor_v2::OpenError),
+    Log(#[from] LogError),
     /// The Rekor v1 log's own entry.
     #[error(transparent)]
     RekorV1(#[from] rekor_v1::OpenError),
+    /// The Rekor log's own entry, what clients are told, and the TUF repository that tells them.
+    #[error(transparent)]
+    Operate(#[from] OperateError),
+    /// There is no instance in the directory.
+    #[error("{} holds no instance", path.display())]
+    NoInstance {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The certificate authority.
     #[error(transparent)]
     Fulcio(#[from] fulcio::OtherKey),
@@ -113,9 +112,6 @@ pub enum StartError {
     /// The demo identity provider's issuers.
     #[error(transparent)]
     Rules(#[from] RulesError),
-    /// What clients are told.
-    #[error(transparent)]
-    Description(#[from] description::TrustedRootError),
     /// The TUF repository.
     #[error("TUF repository: {0}")]
     Tuf(#[from] TufError),
@@ -132,14 +128,14 @@ impl StartError {
             Self::Host { .. } => Code::USAGE,
             Self::Lock(error) => error.code(),
             Self::Material(error) => error.code(),
-            Self::Log { source, .. } => source.code(),
+            Self::Log(error) => error.code(),
             Self::Issuers(error) => error.code(),
-            Self::Rekor(error) => error.code(),
             Self::RekorV1(error) => error.code(),
+            Self::Operate(error) => error.code(),
+            Self::NoInstance { .. } => Code::INPUT_UNREADABLE,
             Self::Fulcio(_) | Self::Tsa(_) => Code::KEY_UNSUPPORTED,
             Self::Idp(error) => error.code(),
             Self::Rules(error) => error.code(),
-            Self::Description(error) => error.code(),
             Self::Tuf(error) => error.code(),
         }
     }
@@ -186,7 +182,7 @@ impl Instance {
     /// SHA-256 of the first TUF root, in hexadecimal.
     #[must_use]
     pub fn root_checksum(&self) -> String {
-        self.tuf.root_checksum()
+        self.operator.tuf().root_checksum()
     }
 
     /// Answers requests until `shutdown` is done, then finishes those under way and closes the logs.
@@ -194,13 +190,32 @@ impl Instance {
     /// # Errors
     /// What the system says when the listener fails.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
-        let renewal = tokio::spawn(Arc::clone(&self.tuf).keep_fresh());
+        let renewal = tokio::spawn(self.operator.tuf().keep_fresh());
+        let admin = Admin::listen(&self.data_dir, Arc::clone(&self.operator));
+        if let Err(error) = &admin {
+            tracing::warn!(%error, "`waxseal log` cannot reach this instance: it has to be stopped for it");
+        }
         let served = axum::serve(self.listener, self.router).with_graceful_shutdown(shutdown).await;
         renewal.abort();
-        for log in self.logs {
-            log.close();
-        }
+        drop(admin);
+        let operator = self.operator;
+        let closing = tokio::task::spawn_blocking(move || operator.close()).await;
+        closing.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
         served
+    }
+
+    /// Opens the instance of a data directory for its operator alone, while nobody else uses it. It answers nobody, and keeps the
+    /// URL that its clients know. Keep the lock as long as the operator.
+    ///
+    /// # Errors
+    /// [`StartError`]; [`StoreError::Locked`] while the instance runs.
+    pub async fn offline(data_dir: PathBuf) -> Result<(Arc<Operator>, DirectoryLock), StartError> {
+        let opened = tokio::task::spawn_blocking(move || Opened::open_offline(data_dir)).await;
+        let opened = opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        let client = opened.client();
+        let Opened { url, settings, lock, material, logs, admission, .. } = opened;
+        let operator = Operator::new(settings.data_dir, url, client, material, logs, admission).await?;
+        Ok((Arc::new(operator), lock))
     }
 }
 
@@ -211,10 +226,9 @@ struct Opened {
     settings: UpSettings,
     lock: DirectoryLock,
     material: Material,
-    ct: Log,
+    logs: Logs,
     ct_log: CtLog,
-    rekor: Log,
-    rekor_v1: Log,
+    admission: Arc<Admission>,
     idp: Arc<Idp>,
 }
 
@@ -234,80 +248,67 @@ impl Opened {
         let host = host(url)?;
         let material = Material::open(data_dir, &host, settings.privacy, system::now())?;
         material.require(data_dir, idp::FILES.into_iter().chain(tuf::FILES))?;
-        let logs = data_dir.join("logs");
-        let create = material.is_new();
-        let ct = read_log(&logs, "ct", ct_profile(&host, &material), &material.ct_signer, create)?;
-        let rekor = read_log(&logs, "rekor", rekor_profile(&host, &material), &material.rekor_signer, create)?;
-        let create = material.lacks_rekor_v1();
-        let profile = rekor_v1_profile(&host, &material);
-        let rekor_v1 = read_log(&logs, "rekor-v1", profile, &material.rekor_v1_signer, create)?;
-        // All are sound: only now one of them may be changed.
-        let start = |name, log: Reading| log.start().map_err(|source| StartError::Log { name, source });
-        let (ct, rekor, rekor_v1) = (start("ct", ct)?, start("rekor", rekor)?, start("rekor-v1", rekor_v1)?);
+        let logs = Logs::open(data_dir, &material)?;
+        let issuers = Issuers::open(Arc::new(OsDisk), &data_dir.join("logs/ct/public"))?;
+        let (ct, ct_signer) = (logs.ct.handle(), material.ct_signer.clone());
         // Whose certificates sign entries, their certificates are logged.
         let listed = rules.writers().authorities().cloned().collect();
-        let issuers = Issuers::open(Arc::new(OsDisk), &logs.join("ct").join("public"))?;
-        let ct_log = CtLog::new(ct.handle(), material.ct_signer.clone(), material.ca.chain(), listed, issuers)?;
+        let ct_log = CtLog::new(ct, ct_signer, material.ca.chain(), listed, issuers)?;
+        let admission = Arc::new(Admission::new(rules.writers().clone(), material.ca.clone()));
         let idp = Arc::new(Idp::open(data_dir, url)?);
-        Ok(Self {
-            url: url.to_owned(),
-            rules,
-            settings: settings.clone(),
-            lock,
-            material,
-            ct,
-            ct_log,
-            rekor,
-            rekor_v1,
-            idp,
-        })
+        let (url, settings) = (url.to_owned(), settings.clone());
+        Ok(Self { url, rules, settings, lock, material, logs, ct_log, admission, idp })
+    }
+
+    /// As it was last told to clients.
+    fn open_offline(data_dir: PathBuf) -> Result<Self, StartError> {
+        let Some(url) = tuf::published_url(&data_dir)? else { return Err(StartError::NoInstance { path: data_dir }) };
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let settings = UpSettings { data_dir, listen, public_url: None, rules: None, privacy: None };
+        Self::open(&settings, &url)
+    }
+
+    fn client(&self) -> ClientConfig {
+        ClientConfig {
+            oidc_issuer: self.idp.issuer(IssuerKind::Email),
+            client_id: "sigstore".into(),
+            audience: DEFAULT_AUDIENCE.into(),
+            privacy: self.material.privacy,
+        }
     }
 
     async fn into_instance(self, listener: TcpListener) -> Result<Instance, StartError> {
-        let Self { url, rules, settings, lock, mut material, ct, ct_log, rekor, rekor_v1, idp } = self;
+        let client = self.client();
+        let Self { url, rules, settings, lock, material, logs, ct_log, admission, idp } = self;
         let jwks = Arc::new(Jwks::new(Arc::new(Http::new(PlainHttp::LoopbackOnly)), idp.keys()));
 
-        let admission = Arc::new(Admission::new(rules.writers().clone(), material.ca.clone()));
-        let rekor_v2 = RekorV2::open(rekor.handle(), Arc::clone(&admission)).await?;
-        let rekor_v1_log =
-            RekorV1::open(rekor_v1.handle(), material.rekor_v1_signer.clone(), Arc::clone(&admission)).await?;
+        let (v1, v1_signer) = (logs.rekor_v1.handle(), material.rekor_v1_signer.clone());
+        let rekor_v1 = RekorV1::open(v1, v1_signer, Arc::clone(&admission)).await?;
         let tsa = Tsa::new(material.tsa_chain.clone(), material.tsa_signer.clone())?;
         let ca = material.ca.clone();
         let ca_signer = material.ca_signer.clone();
-        let fulcio = Fulcio::new(ca, ca_signer, Arc::new(rules), jwks, Arc::new(ct_log.clone()), admission)?;
+        let admitting = Arc::clone(&admission);
+        let fulcio = Fulcio::new(ca, ca_signer, Arc::new(rules), jwks, Arc::new(ct_log.clone()), admitting)?;
 
-        let client = ClientConfig {
-            oidc_issuer: idp.issuer(IssuerKind::Email),
-            client_id: "sigstore".into(),
-            audience: DEFAULT_AUDIENCE.into(),
-            privacy: material.privacy,
-        };
-        let config = describe(&url, &material, &client).client_trust_config()?;
-        let targets = tuf::targets(&config, &client, &url);
-        let data_dir = settings.data_dir.clone();
-        let opening = tokio::task::spawn_blocking(move || Tuf::open(&data_dir, targets, system::now()));
-        let tuf = opening.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-        let tuf = Arc::new(tuf);
-        if !material.is_whole() {
-            material.complete()?;
-        }
+        let (host, privacy, data_dir) = (material.host.clone(), material.privacy, settings.data_dir);
+        let operator = Arc::new(Operator::new(data_dir.clone(), url.clone(), client, material, logs, admission).await?);
 
-        let ui = Ui { url: url.clone(), operator: material.host.clone(), tuf: Arc::clone(&tuf), ready: Vec::new() };
+        let ui = Ui { url: url.clone(), operator: host, tuf: operator.tuf(), ready: Vec::new() };
         let metrics = Arc::new(Metrics::new(|_| {}));
         let routes = Router::new()
             .merge(ui::routes(Arc::new(ui)))
             .merge(fulcio::routes(Arc::new(fulcio)))
             .merge(ct::routes(ct_log))
-            .merge(rekor_v1::routes(rekor_v1_log))
-            .merge(rekor_v2::routes(rekor_v2))
+            .merge(rekor_v1::routes(rekor_v1))
+            .merge(rekor_v2::routes(operator.rekor_v2()))
             .merge(tsa::routes(Arc::new(tsa)))
-            .merge(tuf::routes(Arc::clone(&tuf)))
+            .merge(tuf::routes(operator.tuf()))
             .merge(idp.routes())
             .merge(Arc::clone(&metrics).routes())
             .fallback(gateway::not_found)
             .method_not_allowed_fallback(gateway::method_not_allowed);
-        let (router, privacy) = (metrics.watch(routes), client.privacy);
-        Ok(Instance { url, listener, router, privacy, tuf, logs: vec![ct, rekor, rekor_v1], _lock: lock })
+        let router = metrics.watch(routes);
+        Ok(Instance { url, listener, router, privacy, data_dir, operator, _lock: lock })
     }
 }
 
@@ -316,86 +317,4 @@ fn host(url: &str) -> Result<String, StartError> {
     let parsed = Url::parse(url).ok();
     let host = parsed.as_ref().and_then(Url::host_str).map(|host| host.trim_matches(['[', ']']).to_owned());
     host.ok_or_else(|| StartError::Host { url: url.to_owned() })
-}
-
-/// What the logs of an instance keep.
-const fn bodies(privacy: Privacy) -> Bodies {
-    match privacy {
-        Privacy::Sealed => Bodies::Sealed,
-        Privacy::Open => Bodies::Kept,
-    }
-}
-
-fn ct_profile(host: &str, material: &Material) -> Profile {
-    let key = material.ct_signer.public_key().clone();
-    Profile { origin: format!("{host}/ctlog"), key, face: Face::StaticCt, bodies: bodies(material.privacy) }
-}
-
-fn rekor_profile(host: &str, material: &Material) -> Profile {
-    let key = material.rekor_signer.public_key().clone();
-    Profile { origin: host.to_owned(), key, face: Face::RekorV2, bodies: bodies(material.privacy) }
-}
-
-fn rekor_v1_profile(host: &str, material: &Material) -> Profile {
-    let key = material.rekor_v1_signer.public_key().clone();
-    Profile { origin: rekor_v1_origin(host, &key), key, face: Face::RekorV1, bodies: bodies(material.privacy) }
-}
-
-/// Reads a log; only in a directory that was never whole is a missing one made.
-fn read_log(
-    logs: &Path,
-    name: &'static str,
-    profile: Profile,
-    signer: &Arc<KeyPair>,
-    create: bool,
-) -> Result<Reading, StartError> {
-    let failed = |source| StartError::Log { name, source };
-    let directory = logs.join(name);
-    let settings = drive::Settings::default();
-    if create && !Log::exists(&directory, &settings).map_err(failed)? {
-        Log::create(&directory, &profile, &settings).map_err(failed)?;
-    }
-    Log::read(&directory, profile, signer.clone(), settings).map_err(failed)
-}
-
-/// What clients are told of the instance: all of it is valid since it was made. Of the two Rekor logs the one that began last is
-/// taken by sigstore-js, so the v1 log began a second before.
-fn describe(url: &str, material: &Material, client: &ClientConfig) -> description::Instance {
-    let valid_for = Validity::from(material.created);
-    let authority = |common_name: &str, chain: Vec<_>| description::Authority {
-        common_name: common_name.to_owned(),
-        chain,
-        valid_for,
-    };
-    description::Instance {
-        url: url.to_owned(),
-        operator: material.host.clone(),
-        oidc_issuers: vec![client.oidc_issuer.clone()],
-        start: material.created,
-        certificate_authorities: vec![authority("waxseal signing", material.ca.chain().to_vec())],
-        timestamp_authorities: vec![authority("waxseal timestamp authority", material.tsa_chain.clone())],
-        ct_logs: vec![description::CtLog {
-            url: format!("{url}/ctlog"),
-            key: material.ct_signer.public_key().clone(),
-            valid_for,
-        }],
-        rekor_logs: vec![
-            description::RekorLog {
-                url: url.to_owned(),
-                version: description::RekorVersion::V1,
-                origin: rekor_v1_origin(&material.host, material.rekor_v1_signer.public_key()),
-                key: material.rekor_v1_signer.public_key().clone(),
-                valid_for: Validity::from(
-                    material.created.saturating_sub(SignedDuration::from_secs(1)).unwrap_or(material.created),
-                ),
-            },
-            description::RekorLog {
-                url: url.to_owned(),
-                version: description::RekorVersion::V2,
-                origin: material.host.clone(),
-                key: material.rekor_signer.public_key().clone(),
-                valid_for,
-            },
-        ],
-    }
 }

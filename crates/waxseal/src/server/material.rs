@@ -1,7 +1,7 @@
 //! What makes an instance itself: its keys, the certificates of its authorities, and when and for which host it was made.
 //!
 //! ```text
-//! <data-dir>/instance.json                 format, creation time, host
+//! <data-dir>/instance.json                 format, creation time, host, what the logs keep, shards
 //! <data-dir>/keys/<name>.pem               PKCS#8, mode 0600
 //! <data-dir>/certificates/<name>.pem       one certificate each
 //! ```
@@ -9,8 +9,13 @@
 //! `instance.json` is written last, when the logs, the TUF repository and the demo provider are there as well: a directory that has it is whole, and nothing in it is ever
 //! made anew.
 
+mod shards;
+
+pub use shards::{Frozen, MAX_SHARDS, OVERLAP, Shard, valid_for};
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use shards::ShardRecord;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -48,8 +53,10 @@ pub struct Material {
     pub tsa_signer: Arc<KeyPair>,
     /// The key of the certificate log (P-256).
     pub ct_signer: Arc<KeyPair>,
-    /// The key of the Rekor v2 log (Ed25519).
-    pub rekor_signer: Arc<KeyPair>,
+    /// The shards of the Rekor v2 log in the order of their creation, at least one; the last is the active one.
+    pub shards: Vec<Shard>,
+    /// Which of the other logs take no more entries.
+    pub frozen: Frozen,
     /// The key of the Rekor v1 log (P-256).
     pub rekor_v1_signer: Arc<KeyPair>,
     /// What its logs keep. It cannot change: what a log did not keep cannot be served, and what it kept does not go away.
@@ -68,6 +75,15 @@ struct Manifest {
     /// Directories of format 1 do not say: they were open.
     #[serde(default = "open")]
     privacy: Privacy,
+    /// Empty as long as there is one, and it is not frozen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rekor_shards: Vec<ShardRecord>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    frozen: Frozen,
+}
+
+fn is_default(frozen: &Frozen) -> bool {
+    *frozen == Frozen::default()
 }
 
 const fn open() -> Privacy {
@@ -126,6 +142,9 @@ pub enum MaterialError {
         /// What was asked for.
         asked: Privacy,
     },
+    /// There are too many shards.
+    #[error("there are {MAX_SHARDS} shards, and no more are possible")]
+    Shards,
     /// A key cannot be used.
     #[error(transparent)]
     Signer(#[from] SignerError),
@@ -141,7 +160,7 @@ impl MaterialError {
         match self {
             Self::File { .. } => Code::INPUT_UNREADABLE,
             Self::Missing { .. } | Self::Damaged { .. } | Self::Format { .. } => Code::INPUT_MALFORMED,
-            Self::Host { .. } | Self::Privacy { .. } => Code::USAGE,
+            Self::Host { .. } | Self::Privacy { .. } | Self::Shards => Code::USAGE,
             Self::Signer(_) | Self::Ca(_) => Code::KEY_UNSUPPORTED,
         }
     }
@@ -161,8 +180,11 @@ impl Material {
             if let Some(asked) = privacy.filter(|asked| *asked != manifest.privacy) {
                 return Err(MaterialError::Privacy { made_for: manifest.privacy, asked });
             }
+            let path = data_dir.join(MANIFEST);
+            let problem = || MaterialError::Damaged { path, problem: "its shards do not follow on each other".into() };
+            let shards = shards::records(manifest.rekor_shards, manifest.created).ok_or_else(problem)?;
             let folder = Folder { data_dir, found: Some(manifest.format), created: manifest.created };
-            return Self::assemble(&folder, host, manifest.privacy);
+            return Self::assemble(&folder, host, manifest.privacy, &shards, manifest.frozen);
         }
         let created = Timestamp::from_second(now.as_second()).unwrap_or(now);
         for directory in ["keys", "certificates"] {
@@ -170,7 +192,9 @@ impl Material {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
             made.map_err(|source| MaterialError::File { path, source })?;
         }
-        Self::assemble(&Folder { data_dir, found: None, created }, host, privacy.unwrap_or(Privacy::Sealed))
+        let folder = Folder { data_dir, found: None, created };
+        let shards = shards::records(Vec::new(), created).unwrap_or_default();
+        Self::assemble(&folder, host, privacy.unwrap_or(Privacy::Sealed), &shards, Frozen::default())
     }
 
     /// Whether the directory was whole when it was opened. If not, [`Material::complete`] is missing.
@@ -205,16 +229,40 @@ impl Material {
     /// # Errors
     /// [`MaterialError::File`].
     pub fn complete(&mut self) -> Result<(), MaterialError> {
-        let manifest =
-            Manifest { format: FORMAT, created: self.created, host: self.host.clone(), privacy: self.privacy };
-        let failed = |source| MaterialError::File { path: self.manifest.clone(), source };
-        let text = serde_json::to_vec_pretty(&manifest).map_err(|error| failed(error.into()))?;
-        file::replace(&self.manifest, &text).map_err(failed)?;
+        self.write_manifest(&self.shards, self.frozen)?;
         self.found = Some(FORMAT);
         Ok(())
     }
 
-    fn assemble(folder: &Folder<'_>, host: &str, privacy: Privacy) -> Result<Self, MaterialError> {
+    fn write_manifest(&self, shards: &[Shard], frozen: Frozen) -> Result<(), MaterialError> {
+        let rekor_shards: Vec<ShardRecord> = match shards {
+            [only] if only.frozen.is_none() => Vec::new(),
+            shards => shards.iter().map(Shard::record).collect(),
+        };
+        let manifest = Manifest {
+            format: FORMAT,
+            created: self.created,
+            host: self.host.clone(),
+            privacy: self.privacy,
+            rekor_shards,
+            frozen,
+        };
+        let failed = |source| MaterialError::File { path: self.manifest.clone(), source };
+        let text = serde_json::to_vec_pretty(&manifest).map_err(|error| failed(error.into()))?;
+        file::replace(&self.manifest, &text).map_err(failed)
+    }
+
+    fn key_path(&self, name: &str) -> PathBuf {
+        self.manifest.with_file_name("keys").join(format!("{name}.pem"))
+    }
+
+    fn assemble(
+        folder: &Folder<'_>,
+        host: &str,
+        privacy: Privacy,
+        shards: &[ShardRecord],
+        frozen: Frozen,
+    ) -> Result<Self, MaterialError> {
         let name = |what: &str| DistinguishedName {
             organization: host.chars().take(64).collect(),
             common_name: format!("waxseal {what}"),
@@ -247,7 +295,8 @@ impl Material {
             tsa_chain: vec![tsa, tsa_root],
             tsa_signer: Arc::new(tsa_signer),
             ct_signer: Arc::new(folder.key("ct", KeyKind::EcdsaP256)?),
-            rekor_signer: Arc::new(folder.key("rekor", KeyKind::Ed25519)?),
+            shards: shards.iter().map(|record| folder.shard(*record)).collect::<Result<_, _>>()?,
+            frozen,
             rekor_v1_signer: Arc::new(folder.key_since(REKOR_V1_SINCE, "rekor-v1", KeyKind::EcdsaP256)?),
             privacy,
             manifest: folder.data_dir.join(MANIFEST),
@@ -267,6 +316,11 @@ struct Folder<'a> {
 impl Folder<'_> {
     fn key(&self, name: &str, kind: KeyKind) -> Result<KeyPair, MaterialError> {
         self.key_since(0, name, kind)
+    }
+
+    fn shard(&self, record: ShardRecord) -> Result<Shard, MaterialError> {
+        let signer = Arc::new(self.key(&shards::name(record.number), KeyKind::Ed25519)?);
+        Ok(record.with(signer))
     }
 
     /// Reads a key that directories have since a format; it is made in older ones and new ones.
@@ -382,7 +436,7 @@ mod tests {
         assert_eq!(made.created, read.created);
         assert_eq!(made.ca.chain(), read.ca.chain());
         assert_eq!(made.tsa_chain, read.tsa_chain);
-        for (one, other) in [(&made.ct_signer, &read.ct_signer), (&made.rekor_signer, &read.rekor_signer)] {
+        for (one, other) in [(&made.ct_signer, &read.ct_signer), (&made.shards[0].signer, &read.shards[0].signer)] {
             assert_eq!(one.public_key(), other.public_key());
         }
     }
@@ -395,7 +449,7 @@ mod tests {
         std::fs::remove_file(directory.path().join("keys/rekor.pem")).expect("removed");
         let read = open(directory.path(), "host").expect("finished");
         assert_eq!(made.ca.chain(), read.ca.chain());
-        assert_ne!(made.rekor_signer.public_key(), read.rekor_signer.public_key());
+        assert_ne!(made.shards[0].signer.public_key(), read.shards[0].signer.public_key());
     }
 
     #[test]

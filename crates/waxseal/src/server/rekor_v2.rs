@@ -2,16 +2,21 @@
 //!
 //! Walk 2: decode and bound → who may write → check and canonicalise → the log → answer. A success is exactly 201: Go clients take nothing else.
 
+mod shards;
+
+pub use shards::PATH as SHARD_PATH;
+
 use crate::server::drive::{AppendError, Appended, LogHandle};
 use crate::server::gateway::{Refusal, Status, json_answer, method_not_allowed, read_body};
 use crate::server::tiles;
 use crate::server::writers::Admission;
 use axum::Router;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
-use std::sync::Arc;
+use shards::Shards;
+use std::sync::{Arc, RwLock};
 use waxseal_formats::bundle::{InclusionProof, LogEntry};
 use waxseal_formats::code::Code;
 use waxseal_formats::crypto::{HashAlgorithm, KeyDetails, KeyKind};
@@ -25,9 +30,10 @@ use waxseal_log::sequencer::NewEntry;
 /// more, and upstream takes as much as this.
 pub const MAX_BODY_LEN: usize = 4 << 20;
 
-/// The Rekor v2 log of an instance.
+/// The Rekor v2 log of an instance: a shard that takes the entries, and those that did before.
 pub struct RekorV2 {
-    log: LogHandle,
+    /// Never held across an await.
+    shards: RwLock<Shards>,
     admission: Arc<Admission>,
 }
 
@@ -58,17 +64,38 @@ impl OpenError {
 }
 
 impl RekorV2 {
-    /// Takes the log into service. The first entry of a new log is its own: no client's entry gets index 0, which protobuf
-    /// JSON leaves out and sigstore-python then misses.
+    /// Takes the log into service; it needs a [first entry](RekorV2::begin), which it gets here.
     ///
     /// # Errors
     /// [`OpenError`].
     pub async fn open(log: LogHandle, admission: Arc<Admission>) -> Result<Arc<Self>, OpenError> {
-        if log.head().size == 0 {
+        Self::with_former(Vec::new(), log, admission).await
+    }
+
+    /// As [`RekorV2::open`], behind the shards that took the entries before, in the order of their creation.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn with_former(
+        former: Vec<LogHandle>,
+        active: LogHandle,
+        admission: Arc<Admission>,
+    ) -> Result<Arc<Self>, OpenError> {
+        Self::begin(&active).await?;
+        Ok(Arc::new(Self { shards: RwLock::new(Shards { former, active }), admission }))
+    }
+
+    /// The first entry of a new log is its own: no client's entry gets index 0, which protobuf JSON leaves out and
+    /// sigstore-python then misses.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn begin(log: &LogHandle) -> Result<(), OpenError> {
+        if log.head().size == 0 && !log.is_frozen() {
             let first = admit(&own_entry(&log.profile().origin)?)?;
             log.append(first).await?;
         }
-        Ok(Arc::new(Self { log, admission }))
+        Ok(())
     }
 
     async fn create(&self, body: &[u8]) -> Result<(u64, String), Refusal> {
@@ -79,31 +106,31 @@ impl RekorV2 {
             NewEntry::Leaf { body, .. } => body.clone(),
             NewEntry::Ct(_) => return Err(Refusal::plain(Status::Internal, "a Rekor entry became a certificate")),
         };
-        let appended = self.log.append(entry).await?;
-        Ok((appended.index, self.answer(appended, canonical)))
+        let (log, appended) = self.append(entry).await?;
+        Ok((appended.index, answer(&log, appended, canonical)))
     }
+}
 
-    /// The entry as clients put it into their bundles.
-    fn answer(&self, appended: Appended, canonicalized_body: Vec<u8>) -> String {
-        let Appended { index, proof, head, .. } = appended;
-        let entry = LogEntry {
+/// The entry as clients put it into their bundles.
+fn answer(log: &LogHandle, appended: Appended, canonicalized_body: Vec<u8>) -> String {
+    let Appended { index, proof, head, .. } = appended;
+    let entry = LogEntry {
+        log_index: index,
+        log_id: log.key_id().to_vec(),
+        kind: "hashedrekord".into(),
+        version: "0.0.2".into(),
+        integrated_time: None,
+        set: None,
+        proof: Some(InclusionProof {
             log_index: index,
-            log_id: self.log.key_id().to_vec(),
-            kind: "hashedrekord".into(),
-            version: "0.0.2".into(),
-            integrated_time: None,
-            set: None,
-            proof: Some(InclusionProof {
-                log_index: index,
-                root_hash: head.root.to_vec(),
-                tree_size: head.size,
-                hashes: proof,
-                checkpoint: Some(head.note.to_string()),
-            }),
-            canonicalized_body: Some(canonicalized_body),
-        };
-        entry.to_answer_json()
-    }
+            root_hash: head.root.to_vec(),
+            tree_size: head.size,
+            hashes: proof,
+            checkpoint: Some(head.note.to_string()),
+        }),
+        canonicalized_body: Some(canonicalized_body),
+    };
+    entry.to_answer_json()
 }
 
 /// A genuine entry over the log's name, signed with a key that is used for nothing else.
@@ -120,10 +147,8 @@ fn own_entry(origin: &str) -> Result<CreateEntryRequest, SignerError> {
 
 /// The routes of Rekor v2.
 pub fn routes(rekor: Arc<RekorV2>) -> Router {
-    let checkpoint = get(|State(rekor): State<Arc<RekorV2>>| async move { tiles::checkpoint(&rekor.log).await });
-    let tile = get(|State(rekor): State<Arc<RekorV2>>, Path(path): Path<String>| async move {
-        tiles::tile(&rekor.log, &path).await
-    });
+    let checkpoint = get(|State(rekor): State<Arc<RekorV2>>| async move { tiles::checkpoint(&rekor.active()).await });
+    let tile = get(shards::tile_for_now);
     Router::new()
         .route("/api/v2/log/entries", post(create_entry).fallback(method_not_allowed))
         // Upstream documents the paths below /api/v2 and its readers ask without it.
@@ -131,6 +156,7 @@ pub fn routes(rekor: Arc<RekorV2>) -> Router {
         .route("/checkpoint", checkpoint)
         .route("/api/v2/tile/{*path}", tile.clone())
         .route("/tile/{*path}", tile)
+        .merge(shards::routes())
         .with_state(rekor)
 }
 
@@ -171,11 +197,17 @@ impl From<AppendError> for Refusal {
     fn from(error: AppendError) -> Self {
         let status = match &error {
             AppendError::Busy => Status::Exhausted,
+            AppendError::Frozen => Status::Frozen,
             AppendError::Full | AppendError::Stopped => Status::Unavailable,
             AppendError::Entry(_) => Status::InvalidArgument,
             AppendError::Signer(_) | AppendError::Tree(_) => Status::Internal,
         };
-        Self { status, code: Some(error.code()), message: error.to_string() }
+        let code = Some(error.code());
+        let mut message = error.to_string();
+        if status == Status::Frozen {
+            message.push_str("; fetch the trust material again and switch to the newest log");
+        }
+        Self { status, code, message }
     }
 }
 
@@ -488,7 +520,7 @@ mod tests {
             let id = TileId::in_tree(TileKind::Entries, 0, size).expect("in the tree");
             let bundle = instance.ask(Method::GET, &format!("{prefix}/{id}"), "").await;
             assert_eq!(bundle.headers[header::CONTENT_TYPE], "application/octet-stream");
-            assert!(bundle.headers[header::CACHE_CONTROL].to_str().expect("text").contains("immutable"));
+            assert_eq!(bundle.headers[header::CACHE_CONTROL], "no-cache");
             let entries = parse_bundle(&id, &bundle.body).expect("bundle");
             let hashes: Vec<_> = entries.iter().flat_map(|entry| leaf_hash(entry)).collect();
             let tile = TileId { kind: TileKind::Hash(0), ..id };

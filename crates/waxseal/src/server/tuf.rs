@@ -31,7 +31,7 @@ use waxseal_authority::tuf::{AuthorError, Current, File, Keys, TargetFile, Usage
 use waxseal_formats::client_config::ClientConfig;
 use waxseal_formats::code::Code;
 use waxseal_formats::crypto::{KeyKind, sha256};
-use waxseal_formats::signing_config::ClientTrustConfig;
+use waxseal_formats::signing_config::{ClientTrustConfig, SigningConfig};
 use waxseal_formats::tuf::{Metadata, TopLevel, TufError as FormatError};
 use waxseal_io::signer::{KeyPair, Signer, SignerError};
 use waxseal_io::{file, system};
@@ -290,6 +290,23 @@ impl Tuf {
             targets: self.signers.targets.public_key().clone(),
         }
     }
+}
+
+/// The URL of the instance whose repository is in the data directory, as its clients were last told. `None` if there is none.
+///
+/// # Errors
+/// [`TufError`] for a damaged repository.
+pub fn published_url(data_dir: &Path) -> Result<Option<String>, TufError> {
+    let directory = data_dir.join("tuf");
+    if !directory.join("targets").exists() {
+        return Ok(None);
+    }
+    let (current, files) = load(&directory)?;
+    let Some(targets) = current.targets else { return Ok(None) };
+    let listed = targets.role().targets.iter().find(|(name, _)| *name == SIGNING_CONFIG);
+    let file = listed.and_then(|(name, target)| files.get(&format!("targets/{}", target.file(name, true))));
+    let config = file.and_then(|bytes| SigningConfig::from_json(bytes).ok());
+    Ok(config.and_then(|config| config.ca_urls.into_iter().next()).map(|authority| authority.url))
 }
 
 /// Name of the target with the trusted root.

@@ -24,6 +24,7 @@ use waxseal_log::segment::SegmentHeader;
 use waxseal_log::state::StateError;
 use waxseal_log::wal::WalError;
 
+use super::freeze::{Marker, Phase};
 use super::lookup;
 use super::publisher::{CHECKPOINT, Position, Publisher, Records, read_synced};
 use super::{Committed, DriveError, Driver, Head, Log, LogHandle, Published, Queue, Settings, Shared, Space};
@@ -92,7 +93,12 @@ impl Log {
         let lock = DirectoryLock::acquire(&*settings.disk, directory)?;
         let profile = Arc::new(profile);
         let found = recover(&*settings.disk, directory, &profile, settings.window)?;
-        Ok(Reading { directory: directory.to_owned(), profile, signer, settings, lock, found })
+        let frozen = Marker::read(&*settings.disk, directory, &profile)?;
+        if let Some(marker) = &frozen {
+            let edge = found.recovered.state.edge();
+            marker.check(edge.size(), edge.root(), found.synced, directory)?;
+        }
+        Ok(Reading { directory: directory.to_owned(), profile, signer, settings, lock, found, frozen })
     }
 }
 
@@ -104,23 +110,29 @@ pub struct Reading {
     settings: Settings,
     lock: DirectoryLock,
     found: Found,
+    frozen: Option<Marker>,
 }
 
 impl Reading {
-    /// Publishes what was not published, and starts the log's threads.
+    /// Publishes what was not published, and starts the log's threads. A frozen log gets none,
+    /// and is not written to but for its public checkpoint.
     ///
     /// # Errors
     /// [`DriveError`]; nothing but an unfinished last record is ever dropped.
     pub fn start(self) -> Result<Log, DriveError> {
+        let is_frozen = self.frozen.is_some();
         let Assembled { handle, driver, publisher, lock } = self.assemble()?;
-        let threads =
-            vec![spawn("log-driver", move || driver.run())?, spawn("log-publisher", move || publisher.run())?];
+        let threads = if is_frozen {
+            Vec::new()
+        } else {
+            vec![spawn("log-driver", move || driver.run())?, spawn("log-publisher", move || publisher.run())?]
+        };
         Ok(Log { handle, threads, _lock: lock })
     }
 
     /// Publishes what was not published, and puts together what the threads will run.
     pub(super) fn assemble(self) -> Result<Assembled, DriveError> {
-        let Self { directory, profile, signer, settings, lock, found } = self;
+        let Self { directory, profile, signer, settings, lock, found, frozen } = self;
         let public = directory.join("public");
         let objects = FileObjects::open(Arc::clone(&settings.disk), &public)
             .map_err(|source| DriveError::Io { path: public, source })?;
@@ -132,9 +144,13 @@ impl Reading {
         let batch = last.map(Arc::new);
         let mut head =
             Head { size: state.edge().size(), root: state.edge().root(), time: state.time(), note: note.into() };
-        if head.size == 0 {
-            head = empty_head(&profile, &*signer, head.time)?;
+        match &frozen {
+            // Its last checkpoint is signed already, also that of a tree without leaves.
+            Some(marker) => head.note = marker.note.as_str().into(),
+            None if head.size == 0 => head = empty_head(&profile, &*signer, head.time)?,
+            None => {}
         }
+        let phase = if frozen.is_some() { Phase::Frozen } else { Phase::Running };
         let index = open_index(&directory, &profile, &settings, head.size)?;
         // Whatever was published has to be older than the next batch, even if its checkpoint is not published yet.
         let published = Head { size: synced, root: EMPTY_ROOT, time: head.time, note: "".into() };
@@ -143,13 +159,13 @@ impl Reading {
             profile,
             objects,
             index,
-            queue: Mutex::new(Queue { pool: Pool::new(settings.limits), open: true }),
+            queue: Mutex::new(Queue { pool: Pool::new(settings.limits), open: true, frozen: frozen.is_some() }),
             arrived: Condvar::new(),
             committed_size: AtomicU64::new(head.size),
             published_size: AtomicU64::new(synced),
             published_time: AtomicU64::new(head.time.0),
             committed: RwLock::new(Committed { head, batch, tail }),
-            published: Mutex::new(Published { head: published, stop: false }),
+            published: Mutex::new(Published { head: published, phase }),
             grown: Condvar::new(),
             space: Space::new(),
             prepared: Mutex::new(None),

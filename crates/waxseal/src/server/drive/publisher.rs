@@ -19,6 +19,7 @@ use waxseal_log::segment::{MAX_HEADER, SegmentHeader};
 use waxseal_log::synced;
 use waxseal_log::wal::WalError;
 
+use super::freeze::Phase;
 use super::{DriveError, Head, Shared, lock, lookup};
 
 /// Name of the published checkpoint.
@@ -72,7 +73,7 @@ pub(super) struct Position {
 
 /// What only the publisher thread touches.
 pub(super) struct Publisher {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// The next entry for a bundle.
     position: Position,
     /// `None` for a sealed log, which has no bundles.
@@ -119,25 +120,33 @@ impl Publisher {
         })
     }
 
-    /// Publishes until the log is stopped.
+    /// Publishes until the log is stopped or frozen.
     pub(super) fn run(mut self) {
         loop {
-            let stop = self.wait();
+            let phase = self.wait();
             let started = Instant::now();
             self.mend_index();
             if self.step().is_break() {
                 return;
             }
-            if stop {
-                if let Err(error) = self.sync() {
-                    tracing::warn!(%error, "what was published could not be synced: it will be published again");
+            match phase {
+                Phase::Running => {}
+                Phase::Freezing => {
+                    if self.freeze().is_break() {
+                        return;
+                    }
                 }
-                return;
+                Phase::Stopping | Phase::Frozen | Phase::Failed => {
+                    if let Err(error) = self.sync() {
+                        tracing::warn!(%error, "what was published could not be synced: it will be published again");
+                    }
+                    return;
+                }
             }
             let rest = self.shared.settings.publish_interval.saturating_sub(started.elapsed());
             let published = lock(&self.shared.published);
-            // Only the order to stop cuts the pause short.
-            drop(self.shared.grown.wait_timeout_while(published, rest, |published| !published.stop));
+            // Only the order to stop or to freeze cuts the pause short.
+            drop(self.shared.grown.wait_timeout_while(published, rest, |published| published.phase == phase));
         }
     }
 
@@ -157,16 +166,13 @@ impl Publisher {
         ControlFlow::Continue(())
     }
 
-    /// Waits until there is something to publish; `true` if the log is to stop.
-    fn wait(&self) -> bool {
+    /// Waits until there is something to publish, or the log is no longer to run; tells which.
+    fn wait(&self) -> Phase {
         let mut published = lock(&self.shared.published);
         loop {
-            if published.stop {
-                return true;
-            }
-            if self.shared.committed_size.load(Ordering::Acquire) > published.head.size || self.broken_index().is_some()
-            {
-                return false;
+            let grown = self.shared.committed_size.load(Ordering::Acquire) > published.head.size;
+            if grown || published.phase != Phase::Running || self.broken_index().is_some() {
+                return published.phase;
             }
             published = self.shared.grown.wait(published).unwrap_or_else(PoisonError::into_inner);
         }
@@ -290,7 +296,7 @@ impl Publisher {
     }
 
     /// Makes durable what was published, and remembers how far that goes.
-    fn sync(&mut self) -> Result<(), DriveError> {
+    pub(super) fn sync(&mut self) -> Result<(), DriveError> {
         let size = self.written;
         if size == self.synced {
             return Ok(());

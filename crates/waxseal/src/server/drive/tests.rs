@@ -1,5 +1,6 @@
 //! The driver on real files.
 
+mod freeze;
 mod lookup;
 
 use std::collections::BTreeMap;
