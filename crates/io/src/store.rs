@@ -230,6 +230,21 @@ pub enum Behind {
     Torn,
 }
 
+/// A segment as it was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Number of its first record.
+    pub sequence: u64,
+    /// Where its last record begins; [`Extent::end`] if it has none.
+    pub last: u64,
+    /// Where its last record ends.
+    pub end: u64,
+    /// Bytes that it ought to have.
+    pub length: u64,
+    /// What stands behind the last record.
+    pub behind: Behind,
+}
+
 /// The segment that is written.
 #[derive(Debug)]
 pub struct WalFile {
@@ -257,33 +272,31 @@ impl WalFile {
         Self::begin(disk, directory, prepared, 0, header)
     }
 
-    /// Goes on in a segment of `length` bytes behind its last record, which ends at `end`. What was found behind it is
-    /// overwritten with zeros first.
+    /// Goes on in a segment behind its last record. What was found behind that is overwritten with zeros first.
     ///
     /// The process before this one may have been killed between writing the last record, or naming the segment, and making
-    /// that durable. Whoever is told of the record now has to find it after a power cut, so it is made durable here.
+    /// that durable; or its `fsync` failed, after which the record can be read and is not on the disk. Whoever is told of the
+    /// record now has to find it after a power cut, so it is written once more and synced.
     ///
     /// # Errors
-    /// [`StoreError::Io`] and [`StoreError::NotDurable`].
-    pub fn resume(
-        disk: Arc<dyn Disk>,
-        directory: &Path,
-        sequence: u64,
-        end: u64,
-        length: u64,
-        behind: Behind,
-    ) -> Result<Self, StoreError> {
+    /// [`StoreError::Damaged`] for impossible lengths, [`StoreError::Io`], and [`StoreError::NotDurable`].
+    pub fn resume(disk: Arc<dyn Disk>, directory: &Path, found: Extent) -> Result<Self, StoreError> {
+        let Extent { sequence, last, end, length, behind } = found;
         let path = segment_path(directory, sequence);
-        if length > MAX_SEGMENT || end > length {
+        let record = end.checked_sub(last).filter(|_| length <= MAX_SEGMENT && end <= length);
+        let Some(record) = record.and_then(|record| usize::try_from(record).ok()) else {
             return Err(StoreError::Damaged { path, problem: "the segment has an impossible length" });
-        }
+        };
+        let mut record = vec![0; record];
+        Segment::open(&*disk, directory, sequence)?.read(last, &mut record)?;
         let file = disk.open(&path, Open::Write).map_err(StoreError::io(&path))?;
         let found = file.len().map_err(StoreError::io(&path))?;
         if behind == Behind::Torn || found != length {
             let cleared = file.set_len(length).and_then(|()| write_zeros(&*file, end, length));
             cleared.map_err(StoreError::io(&path))?;
         }
-        let synced = file.sync_all().and_then(|()| disk.sync_directory(&directory.join("wal")));
+        let written = file.write_at(&record, last).and_then(|()| file.sync_all());
+        let synced = written.and_then(|()| disk.sync_directory(&directory.join("wal")));
         synced.map_err(|source| StoreError::NotDurable { path: path.clone(), source })?;
         for left_over in prepared_files(&*disk, directory)? {
             disk.remove(&left_over).map_err(StoreError::io(&left_over))?;
@@ -474,14 +487,16 @@ mod tests {
         // The file was cut off as well: its zeros come back.
         let path = directory.path().join("wal/0000000000000000");
         OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(1300)).expect("cut");
-        let mut wal =
-            WalFile::resume(Arc::new(OsDisk), directory.path(), 0, 1024, LENGTH, Behind::Torn).expect("resumed");
+        let resume = |last, end, behind| {
+            let found = Extent { sequence: 0, last, end, length: LENGTH, behind };
+            WalFile::resume(Arc::new(OsDisk), directory.path(), found).expect("resumed")
+        };
+        let mut wal = resume(512, 1024, Behind::Torn);
         assert_eq!(fs::metadata(&path).expect("file").len(), LENGTH);
         assert!(read(directory.path(), 0, 1024, LENGTH as usize - 1024).iter().all(|byte| *byte == 0));
         wal.append(&[3; 512]).expect("durable");
         drop(wal);
-        let end =
-            WalFile::resume(Arc::new(OsDisk), directory.path(), 0, 1536, LENGTH, Behind::Zeros).expect("resumed").end();
+        let end = resume(1024, 1536, Behind::Zeros).end();
         assert_eq!(end, 1536);
         assert_eq!(read(directory.path(), 0, 512, 1024), [[1; 512], [3; 512]].concat());
         assert_eq!(segments(&OsDisk, directory.path()).expect("segments"), [0]);
@@ -527,9 +542,9 @@ mod tests {
     fn foreign_files_and_impossible_lengths_are_refused() {
         let directory = tempfile::tempdir().expect("directory");
         drop(WalFile::create(Arc::new(OsDisk), directory.path(), &HEADER, LENGTH).expect("created"));
-        for (end, length) in [(0, MAX_SEGMENT + 1), (LENGTH + 1, LENGTH)] {
-            let error = WalFile::resume(Arc::new(OsDisk), directory.path(), 0, end, length, Behind::Zeros)
-                .expect_err("refused");
+        for (last, end, length) in [(0, 0, MAX_SEGMENT + 1), (0, LENGTH + 1, LENGTH), (513, 512, LENGTH)] {
+            let found = Extent { sequence: 0, last, end, length, behind: Behind::Zeros };
+            let error = WalFile::resume(Arc::new(OsDisk), directory.path(), found).expect_err("refused");
             assert_eq!(error.code(), Code::LOG_STORE_CORRUPT);
         }
         for name in ["1", "000000000000000g", "000000000000000A", "0000000000000001.bak"] {

@@ -162,7 +162,7 @@ fn a_failed_sync_has_lost_what_a_second_one_seems_to_keep() {
     let file = disk.open(&Path::new(ROOT).join("file"), Open::Write).expect("opened");
     file.write_at(&[2; 2048], 0).expect("written");
     disk.fail_at(1, Fault::Io);
-    assert!(file.sync_data().is_err() && disk.has_failed());
+    assert!(file.sync_data().is_err() && disk.failure().is_some());
     file.sync_data().expect("as if nothing had happened");
     assert_eq!(disk.read(&Path::new(ROOT).join("file"), 4096).expect("read"), Some(vec![2; 2048]));
     assert_eq!(after_cut(&disk, 1, "file"), Some(vec![1; 2048]));
@@ -187,7 +187,7 @@ fn it_stops_fails_and_fills_up_when_told() {
     let operations = disk.operations();
     file.write_at(&[6; 512], 0).expect("the last one");
     assert!(file.write_at(&[7; 512], 0).is_err() && disk.read(&path, 4096).is_err() && disk.free_space(&path).is_err());
-    assert_eq!((disk.operations(), disk.last_operation()), (operations + 2, Some((Operation::Write, path.clone()))));
+    assert_eq!((disk.operations(), disk.failure()), (operations + 2, Some((Operation::Write, path.clone()))));
     disk.kill();
     // What the dead process had opened is closed, what it had written is there.
     assert!(file.write_at(&[8; 512], 0).is_err());

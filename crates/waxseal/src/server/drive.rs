@@ -4,6 +4,8 @@
 //! What arrives meanwhile is the next batch. A second thread publishes tiles, entry bundles and the checkpoint from the records.
 //! An answer is given only for what is durable; a caller that goes away changes nothing about a Plan.
 
+#[cfg(test)]
+mod crash;
 mod error;
 mod freeze;
 pub mod fsck;

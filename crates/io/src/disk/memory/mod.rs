@@ -53,11 +53,12 @@ impl Operation {
 /// How an operation fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// `EIO`; a sync has lost what it was to make durable, although it can still be read.
+    /// `EIO`. The sync of a file has lost what it was to make durable, although it can still be read; after the sync of a
+    /// directory everything fails, as when a journal is given up.
     Io,
     /// `EIO`, and it happened all the same.
     IoAfterwards,
-    /// `ENOSPC`; a sync has lost what it was to make durable, although it can still be read.
+    /// `ENOSPC`, with what [`Fault::Io`] does to a sync.
     NoSpace,
     /// `ENOSPC` after the first half of the bytes was written.
     ShortWrite,
@@ -107,12 +108,6 @@ impl MemoryDisk {
         self.state().operations
     }
 
-    /// The operation that was the last to change the disk, or to be refused.
-    #[must_use]
-    pub fn last_operation(&self) -> Option<(Operation, PathBuf)> {
-        self.state().last.clone()
-    }
-
     /// The syncs that were made so far, each once.
     #[must_use]
     pub fn syncs(&self) -> BTreeSet<(Operation, PathBuf)> {
@@ -132,10 +127,10 @@ impl MemoryDisk {
         state.fault = Some((state.operations.saturating_add(n), fault));
     }
 
-    /// Whether what was to stop or to fail has done so.
+    /// The operation that was to stop or to fail, once it has.
     #[must_use]
-    pub fn has_failed(&self) -> bool {
-        self.state().failed
+    pub fn failure(&self) -> Option<(Operation, PathBuf)> {
+        self.state().failure.clone()
     }
 
     /// Makes some syncs do nothing and say that they did. How many there were is counted in [`MemoryDisk::ignored`].
@@ -259,7 +254,7 @@ impl Disk for MemoryDisk {
             state.sync_names(directory);
             Ok(())
         };
-        state.operation(Operation::SyncDirectory, directory, sync, |state, _| state.lose_names(directory))
+        state.operation(Operation::SyncDirectory, directory, sync, |state, _| state.lose_journal())
     }
 
     fn sync_file_system(&self, path: &Path) -> Result<(), Error> {
@@ -310,9 +305,15 @@ impl MemoryFile {
         if state.generation == self.generation { Ok(state) } else { Err(gone()) }
     }
 
+    fn path(&self, state: &State) -> PathBuf {
+        state.name(self.file).unwrap_or_else(|| self.path.clone())
+    }
+
     fn sync(&self, operation: Operation) -> Result<(), Error> {
         let sync = |state: &mut State| state.sync_file(self.file);
-        self.state()?.operation(operation, &self.path, sync, |state, _| state.lose_file(self.file))
+        let mut state = self.state()?;
+        let path = self.path(&state);
+        state.operation(operation, &path, sync, |state, _| state.lose_file(self.file))
     }
 
     fn change(&self, operation: Operation, change: Change, half: Option<Change>) -> Result<(), Error> {
@@ -325,7 +326,9 @@ impl MemoryFile {
                 drop(state.change_file(self.file, half));
             }
         };
-        self.state()?.operation(operation, &self.path, apply, lose)
+        let mut state = self.state()?;
+        let path = self.path(&state);
+        state.operation(operation, &path, apply, lose)
     }
 }
 

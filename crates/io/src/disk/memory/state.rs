@@ -170,7 +170,7 @@ pub(super) struct State {
     pub(super) syncs: BTreeSet<(Operation, PathBuf)>,
     pub(super) stop: Option<u64>,
     pub(super) fault: Option<(u64, Fault)>,
-    pub(super) failed: bool,
+    pub(super) failure: Option<(Operation, PathBuf)>,
     stopped: bool,
     pub(super) ignore: Option<Ignored>,
     pub(super) ignored: u64,
@@ -192,7 +192,7 @@ impl State {
             syncs: BTreeSet::new(),
             stop: None,
             fault: None,
-            failed: false,
+            failure: None,
             stopped: false,
             ignore: None,
             ignored: 0,
@@ -220,14 +220,15 @@ impl State {
             self.syncs.insert((operation, path.to_owned()));
         }
         if self.stop == Some(self.operations) {
-            (self.stopped, self.failed) = (true, true);
+            self.stopped = true;
+            self.failure.clone_from(&self.last);
             if !operation.is_sync() {
                 apply(self)?;
             }
             return Err(gone());
         }
         if let Some((_, fault)) = self.fault.take_if(|(at, _)| *at == self.operations) {
-            self.failed = true;
+            self.failure.clone_from(&self.last);
             return match fault {
                 Fault::Io => {
                     lose(self, fault);
@@ -272,6 +273,12 @@ impl State {
 
     pub(super) fn children(&self, directory: &Path) -> Vec<PathBuf> {
         children(&self.names, directory)
+    }
+
+    /// The name that a file has now, whatever it was opened as.
+    pub(super) fn name(&self, file: u64) -> Option<PathBuf> {
+        let named = self.names.iter().find(|(_, node)| **node == Node::File(file));
+        named.map(|(path, _)| path.clone())
     }
 
     pub(super) fn new_file(&mut self) -> u64 {
@@ -339,8 +346,9 @@ impl State {
         self.pending = elsewhere;
     }
 
-    pub(super) fn lose_names(&mut self, directory: &Path) {
-        self.pending.retain(|change| !change.is_in(directory));
+    /// A journal that cannot be written ends the file system: nothing more is accepted from there on.
+    pub(super) fn lose_journal(&mut self) {
+        self.stopped = true;
     }
 
     pub(super) fn sync_everything(&mut self) {
@@ -350,7 +358,6 @@ impl State {
     }
 
     pub(super) fn lose_everything(&mut self) {
-        self.pending.clear();
         self.files.values_mut().for_each(|file| file.pending.clear());
     }
 
@@ -358,7 +365,7 @@ impl State {
     pub(super) fn restart(&mut self) {
         self.generation = self.generation.saturating_add(1);
         self.locks.clear();
-        (self.stop, self.fault, self.failed, self.stopped) = (None, None, false, false);
+        (self.stop, self.fault, self.failure, self.stopped) = (None, None, None, false);
     }
 
     pub(super) fn power_cut(&mut self, seed: u64) {

@@ -248,12 +248,12 @@ fn each_record(
     let mut records = None;
     for number in segments(disk, directory)?.into_iter().rev() {
         let (segment, header) = Records::open(disk, directory, number)?;
-        records = Some((segment, header.size));
+        records = Some((segment, header.size, number));
         if header.size <= start {
             break;
         }
     }
-    let Some((mut records, mut size)) = records else { return Ok(()) };
+    let Some((mut records, mut size, mut segment)) = records else { return Ok(()) };
     let mut buffer = Vec::new();
     while size < end {
         if let Scan::Record(record) = records.next(Scope::Leaves, &mut buffer)? {
@@ -264,11 +264,12 @@ fn each_record(
             continue;
         }
         let next = records.scanner.sequence;
-        if next == records.first {
+        if next == segment {
             let error = WalError::Damaged { offset: records.scanner.offset, sequence: next };
             return Err(DriveError::Segment { path: records.segment.path().to_owned(), error });
         }
         records = Records::open(disk, directory, next)?.0;
+        segment = next;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use waxseal_io::disk::Disk;
 use waxseal_io::index::Index;
 use waxseal_io::objects::FileObjects;
 use waxseal_io::signer::Signer;
-use waxseal_io::store::{Behind, DirectoryLock, StoreError, WalFile, create_directories, segments};
+use waxseal_io::store::{Behind, DirectoryLock, Extent, StoreError, WalFile, create_directories, segments};
 use waxseal_io::system;
 use waxseal_log::UnixMillis;
 use waxseal_log::dedup::Window;
@@ -42,6 +42,10 @@ impl Log {
         // Before there is a log: one that is there is never made durable a second time.
         create_directories(&**disk, directory)?;
         let _lock = DirectoryLock::acquire(&**disk, directory)?;
+        // Records that were lost are no reason to begin again beside what they once led to.
+        if read_synced(&**disk, directory)? > 0 || published_checkpoint(&**disk, directory)?.is_some() {
+            return Err(StoreError::Exists { path: directory.to_owned() }.into());
+        }
         let length = settings.first_segment;
         let first = SegmentHeader::first(&profile.origin, profile.key_id(), system::random(), length);
         let header = SegmentHeader { time: (settings.now)(), ..first };
@@ -137,10 +141,10 @@ impl Reading {
         let objects = FileObjects::open(Arc::clone(&settings.disk), &public)
             .map_err(|source| DriveError::Io { path: public, source })?;
         let Recovered { state, tail, last, note } = found.recovered;
-        let Found { header, end, behind, synced, position, .. } = found;
+        let Found { header, extent, synced, position, .. } = found;
         // From here on everything that was found in the records is durable, and may be published and answered.
         let disk = Arc::clone(&settings.disk);
-        let wal = WalFile::resume(disk, &directory, header.sequence, end, header.length, behind)?;
+        let wal = WalFile::resume(disk, &directory, extent)?;
         let batch = last.map(Arc::new);
         let mut head =
             Head { size: state.edge().size(), root: state.edge().root(), time: state.time(), note: note.into() };
@@ -224,8 +228,7 @@ struct Found {
     /// Header of the last segment.
     header: SegmentHeader,
     /// Where its records end, and what stands behind them.
-    end: u64,
-    behind: Behind,
+    extent: Extent,
     /// Leaves whose tiles are durable.
     synced: u64,
     /// The record with the first entry of the bundle that is unfinished at that size.
@@ -253,7 +256,7 @@ fn recover(disk: &dyn Disk, directory: &Path, profile: &Arc<Profile>, window: us
     let mut replay: Option<Replay> = None;
     let mut position = None;
     let mut last_scanner = None;
-    let mut end = (0, Behind::Zeros);
+    let mut extent = Extent { sequence: 0, last: 0, end: 0, length: 0, behind: Behind::Zeros };
     let mut buffer = Vec::new();
     let last = headers.len().saturating_sub(1);
     for (number, header) in headers.iter().enumerate().skip(start) {
@@ -269,6 +272,8 @@ fn recover(disk: &dyn Disk, directory: &Path, profile: &Arc<Profile>, window: us
             }
         };
         let (mut records, _) = Records::open(disk, directory, header.sequence)?;
+        let end = records.scanner.offset;
+        extent = Extent { sequence: header.sequence, last: end, end, length: header.length, behind: Behind::Zeros };
         loop {
             // Entries whose tiles are durable need not be read again.
             let scope = if replay.size() < synced { Scope::Leaves } else { Scope::Bodies };
@@ -276,6 +281,7 @@ fn recover(disk: &dyn Disk, directory: &Path, profile: &Arc<Profile>, window: us
             match records.next(scope, &mut buffer)? {
                 Scan::Record(record) => {
                     replay.record(&record)?;
+                    (extent.last, extent.end) = (before.1.offset, records.scanner.offset);
                     if position.is_none() && replay.size() > bundled {
                         position = Some((header.sequence, before.1, before.0));
                     }
@@ -287,7 +293,7 @@ fn recover(disk: &dyn Disk, directory: &Path, profile: &Arc<Profile>, window: us
                         offset = records.scanner.offset,
                         "the last record of the log was never finished: it is dropped, nobody was answered"
                     );
-                    end.1 = Behind::Torn;
+                    extent.behind = Behind::Torn;
                     break;
                 }
                 Scan::Torn => {
@@ -297,7 +303,6 @@ fn recover(disk: &dyn Disk, directory: &Path, profile: &Arc<Profile>, window: us
                 }
             }
         }
-        end.0 = records.scanner.offset;
         last_scanner = Some(records.scanner);
     }
     let missing = || StoreError::Missing { path: directory.to_owned() };
@@ -320,7 +325,7 @@ fn recover(disk: &dyn Disk, directory: &Path, profile: &Arc<Profile>, window: us
         }
     };
     let position = Position { records, skip };
-    Ok(Found { recovered, header, end: end.0, behind: end.1, synced, position })
+    Ok(Found { recovered, header, extent, synced, position })
 }
 
 /// The checkpoint that was last published, unless a power cut has torn its file: that is not synced by itself, and the records

@@ -30,10 +30,9 @@ const SYNC_ENTRIES: u64 = 1 << 16;
 const MENDING_PAUSE: Duration = Duration::from_secs(60);
 
 /// Reads the records of a log over all its segments.
+#[derive(Clone)]
 pub(super) struct Records {
-    /// Number of the first record of the segment.
-    pub(super) first: u64,
-    pub(super) segment: Segment,
+    pub(super) segment: Arc<Segment>,
     pub(super) scanner: Scanner,
 }
 
@@ -49,7 +48,7 @@ impl Records {
             return Err(damaged(WalError::Segment("its name is that of another record")));
         }
         let scanner = Scanner::new(&header);
-        Ok((Self { first: sequence, segment, scanner }, header))
+        Ok((Self { segment: Arc::new(segment), scanner }, header))
     }
 
     /// Reads the next record of the segment.
@@ -64,6 +63,7 @@ impl Records {
 }
 
 /// Where an entry stands in the records.
+#[derive(Clone)]
 pub(super) struct Position {
     /// Before its record.
     pub(super) records: Records,
@@ -137,10 +137,7 @@ impl Publisher {
                     }
                 }
                 Phase::Stopping | Phase::Frozen | Phase::Failed => {
-                    if let Err(error) = self.sync() {
-                        tracing::warn!(%error, "what was published could not be synced: it will be published again");
-                    }
-                    return;
+                    return self.finish();
                 }
             }
             let rest = self.shared.settings.publish_interval.saturating_sub(started.elapsed());
@@ -164,6 +161,13 @@ impl Publisher {
             }
         }
         ControlFlow::Continue(())
+    }
+
+    /// Leaves as little as possible to the next opening.
+    pub(super) fn finish(&mut self) {
+        if let Err(error) = self.sync() {
+            tracing::warn!(%error, "what was published could not be synced: it will be published again");
+        }
     }
 
     /// Waits until there is something to publish, or the log is no longer to run; tells which.
@@ -208,19 +212,10 @@ impl Publisher {
     /// Writes the bundles with the entries up to `to`, from the records. After an error it can be tried again.
     fn write_entries(&mut self, to: u64) -> Result<(), DriveError> {
         let Some(mut bundler) = self.bundler.clone() else { return Ok(()) };
-        let Position { records, skip } = &mut self.position;
-        let before = (records.first, records.scanner.clone(), *skip);
-        let written = write_bundles(&self.shared, records, skip, &mut bundler, to);
-        match written {
-            Ok(()) => self.bundler = Some(bundler),
-            Err(_) => {
-                if records.first != before.0 {
-                    *records = Records::open(&*self.shared.settings.disk, &self.shared.directory, before.0)?.0;
-                }
-                (records.scanner, *skip) = (before.1, before.2);
-            }
-        }
-        written
+        let mut position = self.position.clone();
+        write_bundles(&self.shared, &mut position, &mut bundler, to)?;
+        (self.position, self.bundler) = (position, Some(bundler));
+        Ok(())
     }
 
     /// The tiles of entries that the log has.
@@ -340,13 +335,8 @@ fn write(shared: &Shared, name: &str, bytes: &[u8]) -> Result<(), DriveError> {
 }
 
 /// Puts the entries up to `to` into bundles.
-fn write_bundles(
-    shared: &Shared,
-    records: &mut Records,
-    skip: &mut u64,
-    bundler: &mut Bundler,
-    to: u64,
-) -> Result<(), DriveError> {
+fn write_bundles(shared: &Shared, position: &mut Position, bundler: &mut Bundler, to: u64) -> Result<(), DriveError> {
+    let Position { records, skip } = position;
     let mut buffer = Vec::new();
     while bundler.size() < to {
         let record = match records.next(Scope::Bodies, &mut buffer)? {
