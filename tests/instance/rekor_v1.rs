@@ -44,6 +44,17 @@ impl Log {
     async fn start(privacy: &str) -> Self {
         let home = Home::new();
         let up = Up::start_with(&home, "127.0.0.1:0", &["--privacy", privacy]);
+        Self::of(home, up).await
+    }
+
+    /// An instance whose log takes signatures of anybody.
+    async fn of_anybody(privacy: &str) -> Self {
+        let home = Home::new();
+        let up = Up::start_writing(&home, "writes: any", &["--privacy", privacy]);
+        Self::of(home, up).await
+    }
+
+    async fn of(home: Home, up: Up) -> Self {
         // The key comes from the trusted root and never from the log itself.
         let root = up.get("/trust-config.json").await.json()["trustedRoot"].clone();
         let logs = root["tlogs"].as_array().expect("a list").iter();

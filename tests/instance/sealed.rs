@@ -64,6 +64,17 @@ impl Signers {
         assert_eq!(logged.status, 201, "{}", logged.text());
         let repeated = self.up.post("/api/v2/log/entries", entry.to_string()).await;
         assert_eq!((repeated.status, &repeated.json()["logIndex"]), (201, &logged.json()["logIndex"]));
+        let v1 = json!({"apiVersion": "0.0.1", "kind": "hashedrekord", "spec": {
+            "data": {"hash": {"algorithm": "sha256", "value": hex::encode(sha256(&artifact))}},
+            "signature": {
+                "content": STANDARD.encode(&signature),
+                "publicKey": {"content": STANDARD.encode(leaf.to_pem())},
+            },
+        }});
+        let logged = self.up.post("/api/v1/log/entries", v1.to_string()).await;
+        assert_eq!(logged.status, 201, "{}", logged.text());
+        let found = self.up.post("/api/v1/log/entries/retrieve", json!({"entries": [v1]}).to_string()).await;
+        assert_eq!(found.json()[0].as_object().map(Map::len), Some(1), "{}", found.text());
         self.be_refused(&identity, &artifact).await;
         traces(&name, &identity, &artifact, &signature, &token, &leaf)
     }
@@ -81,8 +92,15 @@ impl Signers {
         assert_gateway(&refused, (400, 3), "log.entry-malformed", identity);
         let refused = up.post("/api/v2/log/entries", super::entry_request(&p256(), artifact).to_string()).await;
         assert_gateway(&refused, (403, 7), "rule.writer", identity);
-        for path in [format!("/{identity}"), format!("/api/v1/log/entries/{digest}"), format!("/tile/{identity}")] {
+        for path in [format!("/{identity}"), format!("/tile/{identity}")] {
             assert_eq!(up.get(&path).await.status, 404, "{path}");
+        }
+        // 403 if it is sealed, which says no more.
+        let unknown = up.get(&format!("/api/v1/log/entries/{digest}")).await.status;
+        assert!([403, 404].contains(&unknown), "{unknown}");
+        for query in [json!({"email": identity}), json!({"hash": digest, "operator": identity})] {
+            let searched = up.post("/api/v1/index/retrieve", query.to_string()).await.status;
+            assert!([200, 403, 422].contains(&searched), "{searched}");
         }
     }
 }
@@ -290,5 +308,8 @@ async fn a_sealed_log_gives_out_proofs_and_no_entries() {
         }
         tokio::time::sleep(PAUSE).await;
     }
-    assert_gateway(&up.get(path).await, (403, 7), "log.sealed", path);
+    // RFC 6962 logs answer in text.
+    let answer = up.get(path).await;
+    assert_eq!((answer.status, answer.media_type()), (403, "text/plain"), "{path}");
+    assert!(answer.text().starts_with("[log.sealed] "), "{}", answer.text());
 }

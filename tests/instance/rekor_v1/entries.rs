@@ -32,7 +32,7 @@ async fn every_kind_is_logged_with_promise_proof_and_identifiers() {
 /// A timestamp is signed by the timestamp authority, so it is taken where anybody may write.
 #[tokio::test]
 async fn a_timestamp_is_logged_as_it_is() {
-    let log = Log::start("open").await;
+    let log = Log::of_anybody("open").await;
     let query = json!({"artifactHash": STANDARD.encode([1; 32]), "hashAlgorithm": "sha256", "certificates": true});
     let stamp = log.up.post("/api/v1/timestamp", query.to_string()).await;
     let content = STANDARD.encode(&stamp.body);

@@ -44,6 +44,33 @@ async fn entries_that_do_not_hold_are_refused_and_nothing_is_logged() {
     assert_eq!(log.created(&good).await.index, 1, "what was refused is not stored");
 }
 
+/// security.md row 33: the second door to the same log asks the same question, before a signature is verified.
+#[tokio::test]
+async fn only_the_instances_own_certificates_write_unless_the_rules_say_otherwise() {
+    let log = Log::start("open").await;
+    let key = p256();
+    let pem = key.public_key().to_pem();
+    let stamp = json!({"artifactHash": STANDARD.encode([1; 32]), "hashAlgorithm": "sha256", "certificates": true});
+    let stamp = log.up.post("/api/v1/timestamp", stamp.to_string()).await.body;
+    let rfc3161 = json!({"tsr": {"content": STANDARD.encode(stamp)}});
+    for request in [
+        hashedrekord(&key, &pem, b"a"),
+        dsse(&key, &pem, b"{}"),
+        intoto(&key, &pem, b"{}"),
+        rekord(&key, &pem, b"a"),
+        json!({"apiVersion": "0.0.1", "kind": "rfc3161", "spec": rfc3161}),
+    ] {
+        refused(&log.create(&request).await, 403, "rule.writer");
+        assert!(log.retrieved(json!({"entries": [request]})).await.is_empty());
+    }
+    let (_, own) = log.certificate(ALICE).await;
+    let mut both = dsse(&key, &pem, b"{}");
+    both["spec"]["proposedContent"]["verifiers"] = json!([STANDARD.encode(own), STANDARD.encode(&pem)]);
+    refused(&log.create(&both).await, 403, "rule.writer");
+    let anybody = Log::of_anybody("open").await;
+    anybody.created(&hashedrekord(&key, &pem, b"a")).await;
+}
+
 /// A body of more than 65,535 bytes does not fit into an entry bundle.
 #[tokio::test]
 async fn an_entry_that_fits_into_no_bundle_is_refused() {

@@ -48,7 +48,7 @@ async fn replayed(log: &Log, expected: impl Fn(&Exchange) -> u16) -> usize {
 
 #[tokio::test]
 async fn every_recorded_exchange_of_rekor_v1_is_answered_alike_by_an_open_log() {
-    let log = Log::start("open").await;
+    let log = Log::of_anybody("open").await;
     let count = replayed(&log, |exchange| exchange.status).await;
     assert!(count == 0 || count >= 25, "{count}");
 }
@@ -56,7 +56,7 @@ async fn every_recorded_exchange_of_rekor_v1_is_answered_alike_by_an_open_log() 
 /// Signing and looking for an entry that is at hand go on; only gitsign's online verification asks for what is not kept.
 #[tokio::test]
 async fn a_sealed_log_answers_every_client_but_for_online_verification() {
-    let log = Log::start("sealed").await;
+    let log = Log::of_anybody("sealed").await;
     let kept = |exchange: &Exchange| exchange.method == "GET" || exchange.path == SEARCH;
     let count = replayed(&log, |exchange| if kept(exchange) { 403 } else { exchange.status }).await;
     assert!(count == 0 || count >= 17, "{count}");

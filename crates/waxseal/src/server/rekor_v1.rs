@@ -11,7 +11,7 @@ mod find;
 mod info;
 
 use crate::server::drive::{AppendError, LogHandle};
-use crate::server::gateway::{Refusal, json_answer, read_body};
+use crate::server::gateway::{json_answer, read_body};
 use crate::server::writers::Admission;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -97,7 +97,7 @@ impl RekorV1 {
 
     async fn create(&self, request: &[u8]) -> Result<Response, Failure> {
         let proposed = ProposedEntry::from_json(request)?;
-        self.admission.admit(&proposed.verifiers()).map_err(Refusal::from)?;
+        self.admission.admit(&proposed.verifiers())?;
         let checked = v1::admit(&proposed)?;
         let body = checked.body.clone();
         let appended = self.log.append(checked.into_entry()?).await?;

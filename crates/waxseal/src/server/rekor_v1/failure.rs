@@ -5,6 +5,7 @@ use crate::server::gateway::{Refusal, json_answer};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+use waxseal_authority::writers::WriterDenied;
 use waxseal_formats::code::Code;
 use waxseal_formats::entry::proposed::ProposedError;
 use waxseal_formats::json::JsonError;
@@ -90,6 +91,12 @@ impl IntoResponse for Failure {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         Self { status: refusal.status.http(), code: refusal.code, message: refusal.message, location: None }
+    }
+}
+
+impl From<WriterDenied> for Failure {
+    fn from(error: WriterDenied) -> Self {
+        Refusal::from(error).into()
     }
 }
 
