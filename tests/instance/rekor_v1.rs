@@ -160,7 +160,7 @@ fn refused(answer: &Answer, status: u16, code: &str) {
     assert_eq!(answer.code(), code, "{}", answer.text());
 }
 
-fn hashedrekord(key: &KeyPair, pem: &str, message: &[u8]) -> Value {
+pub(super) fn hashedrekord(key: &KeyPair, pem: &str, message: &[u8]) -> Value {
     let digest = HashAlgorithm::Sha256.digest(message).to_hex();
     json!({"apiVersion": "0.0.1", "kind": "hashedrekord", "spec": {
         "data": {"hash": {"algorithm": "sha256", "value": digest}},

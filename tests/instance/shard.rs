@@ -53,6 +53,11 @@ fn verified(root: &TrustedRoot, host: &str, answer: &Value) -> (Vec<u8>, u64) {
     (log_id, index)
 }
 
+/// Starts an instance again that takes entries from anybody.
+fn again(home: &Home, up: &Up) -> Up {
+    Up::start_with(home, &up.address(), &["--rules", &home.text("rules.yaml")])
+}
+
 /// Posts entries until it is told to stop; every answer has to be the one that clients take.
 async fn write(url: String, client: usize, stop: Arc<AtomicBool>) -> Vec<Value> {
     let key = p256();
@@ -107,7 +112,7 @@ fn hex_bytes(value: &Value) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_new_shard_takes_over_under_load_and_everything_verifies_with_one_trusted_root() {
     let home = Arc::new(Home::new());
-    let mut up = Up::start(&home);
+    let mut up = Up::start_writing(&home, "writes: any", &[]);
     up.pin(&home);
     let before = Signed::new(&home, &up, "before");
     let timestamp = up.get("/tuf/timestamp.json").await.json()["signed"]["version"].as_u64().expect("a version");
@@ -166,15 +171,15 @@ async fn a_new_shard_takes_over_under_load_and_everything_verifies_with_one_trus
 
     // A crash changes nothing of it.
     up.kill();
-    let up = Up::start_with(&home, &up.address(), &[]);
-    let again = trust(&up).await;
-    assert_eq!(again, config);
+    let up = again(&home, &up);
+    let restarted = trust(&up).await;
+    assert_eq!(restarted, config);
     for signed in [&before, &after] {
         signed.verify(&home, &up);
     }
     addresses(&up, &done).await;
     let answer = up.post("/api/v2/log/entries", entry_request(&p256(), b"later").to_string()).await;
-    assert_eq!(verified(&again.trusted_root, "127.0.0.1", &answer.json()).0, new);
+    assert_eq!(verified(&restarted.trusted_root, "127.0.0.1", &answer.json()).0, new);
 }
 
 /// Where the shards are read, and where nothing is written any more.
@@ -213,7 +218,7 @@ async fn addresses(up: &Up, done: &Value) {
 #[tokio::test]
 async fn a_stopped_instance_is_frozen_and_sharded_too() {
     let home = Home::new();
-    let mut up = Up::start(&home);
+    let mut up = Up::start_writing(&home, "writes: any", &[]);
     up.pin(&home);
     let before = Signed::new(&home, &up, "before");
     up.kill();
@@ -222,7 +227,7 @@ async fn a_stopped_instance_is_frozen_and_sharded_too() {
     assert_eq!(frozen["log"]["url"], json!(up.url));
     assert_eq!(ordered(&home, &up.data_dir, &["freeze"])["frozen"]["already"], json!(true));
 
-    let mut up = Up::start_with(&home, &up.address(), &[]);
+    let mut up = again(&home, &up);
     let entry = entry_request(&p256(), b"entry").to_string();
     let refused = up.post("/api/v2/log/entries", entry.clone()).await;
     assert_eq!((refused.status, refused.code()), (405, "log.frozen".to_owned()));
@@ -235,7 +240,13 @@ async fn a_stopped_instance_is_frozen_and_sharded_too() {
     let done = ordered(&home, &up.data_dir, &["shard"])["sharded"].clone();
     assert_eq!((done["former"]["shard"].as_u64(), done["active"]["shard"].as_u64()), (Some(1), Some(2)), "{done}");
     assert_eq!(done["former"]["log_id"], frozen["log"]["log_id"]);
-    let up = Up::start_with(&home, &up.address(), &[]);
+    ordered(&home, &up.data_dir, &["fsck"]);
+    let marker = up.data_dir.join("logs/rekor/frozen");
+    let content = std::fs::read_to_string(&marker).expect("the marker");
+    std::fs::write(&marker, content.replacen("127.0.0.1", "127.0.0.2", 1)).expect("written");
+    assert_refused(&log(&home, &up.data_dir, &["fsck"]), 1, "log.store-corrupt");
+    std::fs::write(&marker, content).expect("written");
+    let up = again(&home, &up);
     let answer = up.post("/api/v2/log/entries", entry).await;
     assert_eq!(answer.status, 201, "{}", answer.text());
     let root = trust(&up).await.trusted_root;
@@ -247,7 +258,7 @@ async fn a_stopped_instance_is_frozen_and_sharded_too() {
 #[tokio::test]
 async fn a_crash_leaves_the_old_shard_or_the_new_one() {
     let home = Home::new();
-    let mut up = Up::start(&home);
+    let mut up = Up::start_writing(&home, "writes: any", &[]);
     let before = trust(&up).await;
     let directory = up.data_dir.display().to_string();
     let mut ordering = home.command(&["log", "shard", "--data-dir", &directory, "--settle", "600"]);
@@ -264,7 +275,7 @@ async fn a_crash_leaves_the_old_shard_or_the_new_one() {
     up.kill();
     assert!(!ordering.wait().expect("ended").success());
 
-    let up2 = Up::start_with(&home, &up.address(), &[]);
+    let up2 = again(&home, &up);
     assert_eq!(trust(&up2).await, before, "as if nothing had been ordered");
     assert_eq!(up2.get("/shard/2/checkpoint").await.status, 404);
     up = up2;
@@ -281,7 +292,7 @@ async fn a_crash_leaves_the_old_shard_or_the_new_one() {
     let marker = up.data_dir.join("logs/rekor/frozen");
     let content = std::fs::read(&marker).expect("the marker");
     std::fs::remove_file(&marker).expect("removed");
-    let up = Up::start_with(&home, &up.address(), &[]);
+    let up = again(&home, &up);
     assert_eq!(std::fs::read(&marker).expect("frozen at the start"), content);
     addresses(&up, &done).await;
 }
@@ -292,18 +303,32 @@ async fn the_certificate_log_and_rekor_v1_are_frozen_on_demand() {
     let up = Up::start(&home);
     up.pin(&home);
     let signed = Signed::new(&home, &up, "before");
+    let key = p256();
+    let request = certificate_request(&key, ALICE, &up.signed(&up.claims(ALICE)));
+    let chain = certificates(&up.post("/api/v2/signingCert", request.to_string()).await);
+    let entry = rekor_v1::hashedrekord(&key, &chain[0].to_pem(), b"too late").to_string();
+    let chain = json!({"chain": chain.iter().map(|one| STANDARD.encode(one.der())).collect::<Vec<_>>()}).to_string();
     assert_refused(&log(&home, &up.data_dir, &["freeze", "--log", "ct"]), 2, "usage");
     let done = ordered(&home, &up.data_dir, &["freeze", "--log", "ct", "--yes"])["frozen"]["log"].clone();
     assert_eq!((done["name"].as_str(), done["frozen"].as_bool()), (Some("ct"), Some(true)), "{done}");
     assert_eq!(Some(up.checkpoint("/ctlog").await.checkpoint.size), done["entries"].as_u64());
-    let key = p256();
     let request = certificate_request(&key, ALICE, &up.signed(&up.claims(ALICE)));
     let refused = up.post("/api/v2/signingCert", request.to_string()).await;
     assert_eq!((refused.status, refused.code()), (500, "log.frozen".to_owned()), "{}", refused.text());
     assert!(refused.text().contains("no certificates"), "{}", refused.text());
+    // Only the precertificate was logged so far.
+    let refused = up.post("/ctlog/ct/v1/add-chain", chain).await;
+    assert_eq!((refused.status, refused.media_type()), (403, "text/plain"), "{}", refused.text());
+    assert!(refused.text().starts_with("[log.frozen] "), "{}", refused.text());
 
     let done = ordered(&home, &up.data_dir, &["freeze", "--log", "rekor-v1"])["frozen"]["log"].clone();
     assert_eq!(done["name"].as_str(), Some("rekor-v1"), "{done}");
+    let refused = up.post("/api/v1/log/entries", entry).await;
+    assert_eq!(
+        (refused.status, refused.code(), refused.json()["code"].as_u64()),
+        (405, "log.frozen".into(), Some(405))
+    );
+    assert_eq!(up.get("/api/v1/log").await.json()["treeSize"], done["entries"]);
     let config = trust(&up).await;
     assert!(config.trusted_root.ctlogs[0].valid_for.end.is_some());
     assert_eq!(config.signing_config.rekor_tlog_urls.len(), 1);

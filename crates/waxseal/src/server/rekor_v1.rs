@@ -78,7 +78,7 @@ impl RekorV1 {
     /// # Errors
     /// [`OpenError`].
     pub async fn open(log: LogHandle, signer: Arc<KeyPair>, admission: Arc<Admission>) -> Result<Arc<Self>, OpenError> {
-        if log.head().size == 0 {
+        if log.head().size == 0 && !log.is_frozen() {
             let first = v1::admit(&own_entry(&log.profile().origin)?)?.into_entry()?;
             log.append(first).await?;
         }

@@ -45,7 +45,7 @@ impl Refusal {
     pub(super) fn failed(code: Code, error: &dyn fmt::Display) -> Self {
         match code {
             Code::LOG_BUSY => Self::coded(StatusCode::TOO_MANY_REQUESTS, code, error),
-            Code::LOG_SEALED => Self::coded(StatusCode::FORBIDDEN, code, error),
+            Code::LOG_SEALED | Code::LOG_FROZEN => Self::coded(StatusCode::FORBIDDEN, code, error),
             Code::LOG_STORE_FAILED | Code::KEY_UNAVAILABLE => {
                 tracing::error!(%code, %error, "the certificate log cannot answer");
                 Self::coded(StatusCode::SERVICE_UNAVAILABLE, code, "the log cannot answer at the moment")

@@ -24,7 +24,7 @@ use super::publisher::Publisher;
 use super::{DriveError, Head, LogHandle, Shared, lock};
 
 /// Name of the marker.
-const MARKER: &str = "frozen";
+pub(super) const MARKER: &str = "frozen";
 
 /// What a log is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +134,9 @@ impl Publisher {
         // First what the marker promises, then the marker.
         self.sync()?;
         let path = self.shared.directory.join(MARKER);
-        let written = file::exchange(&*self.shared.settings.disk, &path, head.note.as_bytes());
+        let (disk, directory) = (&*self.shared.settings.disk, &self.shared.directory);
+        // Whoever asked is told that it is so for good: the name has to last as well.
+        let written = file::exchange(disk, &path, head.note.as_bytes()).and_then(|()| disk.sync_directory(directory));
         written.map_err(|source| DriveError::Io { path, source })?;
         self.shared.enter(Phase::Frozen);
         Ok(ControlFlow::Break(()))
@@ -165,15 +167,13 @@ impl Marker {
     }
 
     /// Holds the marker against what the records say.
-    pub(super) fn check(&self, size: u64, root: Hash, synced: u64, directory: &Path) -> Result<(), DriveError> {
-        if (self.size, self.root, self.size) == (size, root, synced) {
+    pub(super) fn check(&self, size: u64, root: Hash, directory: &Path) -> Result<(), DriveError> {
+        if (self.size, self.root) == (size, root) {
             return Ok(());
         }
         let name = directory.join(MARKER).display().to_string();
-        let problem = format!(
-            "the log was frozen with {} entries, and its files have {size}, {synced} of them published, or other ones",
-            self.size
-        );
+        let problem =
+            format!("the log was frozen with {} entries, and its records have {size}, or other ones", self.size);
         Err(DriveError::Object { name, problem })
     }
 }

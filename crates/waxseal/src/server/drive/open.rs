@@ -100,7 +100,7 @@ impl Log {
         let frozen = Marker::read(&*settings.disk, directory, &profile)?;
         if let Some(marker) = &frozen {
             let edge = found.recovered.state.edge();
-            marker.check(edge.size(), edge.root(), found.synced, directory)?;
+            marker.check(edge.size(), edge.root(), directory)?;
         }
         Ok(Reading { directory: directory.to_owned(), profile, signer, settings, lock, found, frozen })
     }

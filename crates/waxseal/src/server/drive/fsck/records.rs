@@ -9,6 +9,7 @@ use std::sync::Arc;
 use waxseal_formats::code::Code;
 use waxseal_formats::merkle::Hash;
 use waxseal_formats::tile::{MAX_LEVEL, TILE_WIDTH, TileId, TileKind};
+use waxseal_io::disk::OsDisk;
 use waxseal_io::file;
 use waxseal_io::store::MAX_SEGMENT;
 use waxseal_log::dedup::Window;
@@ -23,14 +24,17 @@ use waxseal_log::synced;
 use waxseal_log::tail::Tail;
 use waxseal_log::wal::{Record, WalError};
 
+use super::super::DriveError;
+use super::super::freeze::{MARKER, Marker};
 use super::public::{Public, Published};
 use super::signatures::{Signatures, beside};
 use super::{Instance, LogReport, Progress};
 
 /// Entries after which progress is told.
 const STRIDE: u64 = 1 << 16;
-/// What a log's directory has besides its segments and published files. `synced.new` is a mark that was being replaced.
-const FILES: [&str; 3] = ["lock", "synced", "synced.new"];
+/// What a log's directory has besides its segments and published files. What ends in `.new` is a mark that was
+/// being replaced.
+const FILES: [&str; 5] = ["lock", "synced", "synced.new", MARKER, "frozen.new"];
 const FOLDERS: [&str; 2] = ["wal", "public"];
 
 /// Checks one log.
@@ -460,6 +464,18 @@ impl<'a> Walk<'a> {
         self.public.strangers(size, entries, self.report);
         if let Some(size) = size {
             self.ends(size);
+        }
+        if let (Some(size), Some(tree)) = (size, &self.tree) {
+            let root = tree.state.edge().root();
+            let marker = Marker::read(&OsDisk, self.directory, self.profile);
+            let found =
+                marker.and_then(|marker| marker.map_or(Ok(()), |marker| marker.check(size, root, self.directory)));
+            let path = self.directory.join(MARKER);
+            match found {
+                Ok(()) => {}
+                Err(DriveError::Object { problem, .. }) => self.report.fault(&path, Some(0), problem),
+                Err(error) => self.report.fault_of(error.code(), &path, None, error.to_string()),
+            }
         }
     }
 

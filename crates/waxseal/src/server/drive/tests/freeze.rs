@@ -1,8 +1,10 @@
 //! Freezing, and the crashes around its marker.
 
 use super::*;
-use crate::server::drive::DriveError;
+use crate::server::drive::open::Assembled;
+use crate::server::drive::{DriveError, Reading, lock};
 use waxseal_formats::crypto::{Digest, PublicKey};
+use waxseal_io::disk::memory::MemoryDisk;
 use waxseal_io::signer::SignerError;
 
 /// A signer that must not be asked.
@@ -167,4 +169,90 @@ async fn a_stopped_log_is_not_frozen() {
     let error = tokio::task::spawn_blocking(move || stopped.freeze()).await.expect("task").expect_err("stopped");
     assert_eq!(error.code(), Code::LOG_STORE_FAILED);
     assert!(!handle.is_frozen() && !fixture.marker().exists());
+}
+
+/// A log in memory that is frozen with one entry in its queue, step by step; whether the entry was acknowledged, and whether the
+/// freezing was.
+fn freeze_in_memory(fixture: &Fixture, disk: &MemoryDisk) -> (bool, bool) {
+    let Ok(assembled) = in_memory(fixture, disk).assemble() else { return (false, false) };
+    let Assembled { handle, mut driver, mut publisher, .. } = assembled;
+    let mut answer = handle.0.enqueue(entry("queued")).expect("queued");
+    lock(&handle.0.queue).frozen = true;
+    let batch = handle.0.next_batch();
+    if driver.step(batch).is_break() {
+        return (false, false);
+    }
+    let acknowledged = matches!(answer.try_recv(), Ok(Ok(_)));
+    assert!(handle.0.next_batch().is_empty());
+    handle.0.finish_freezing();
+    if publisher.step().is_continue() {
+        assert!(publisher.freeze().is_break(), "frozen, or failed for good");
+    }
+    (acknowledged, handle.is_frozen())
+}
+
+fn in_memory(fixture: &Fixture, disk: &MemoryDisk) -> Reading {
+    let settings = Settings { disk: Arc::new(disk.clone()), ..fixture.settings.clone() };
+    Log::read(Path::new("/log"), fixture.profile(), fixture.key.clone(), settings).expect("readable")
+}
+
+/// A log in memory with two entries, closed.
+fn disk_in_memory(fixture: &Fixture) -> MemoryDisk {
+    let disk = MemoryDisk::new();
+    let settings = Settings { disk: Arc::new(disk.clone()), ..fixture.settings.clone() };
+    Log::create(Path::new("/log"), &fixture.profile(), &settings).expect("created");
+    let Assembled { handle, mut driver, mut publisher, .. } = in_memory(fixture, &disk).assemble().expect("opened");
+    for text in ["one", "two"] {
+        drop(handle.0.enqueue(entry(text)).expect("queued"));
+        assert!(driver.step(handle.0.next_batch()).is_continue());
+    }
+    assert!(publisher.step().is_continue());
+    disk
+}
+
+#[test]
+fn a_power_cut_after_every_operation_leaves_a_log_that_is_frozen_or_runs() {
+    let fixture = Fixture::new();
+    let made = disk_in_memory(&fixture);
+    let mut seen = [0, 0];
+    for seed in 0..10 {
+        for n in 1.. {
+            let disk = made.copy();
+            disk.stop_at(n);
+            let (acknowledged, frozen) = freeze_in_memory(&fixture, &disk);
+            let done = !disk.has_failed();
+            disk.power_cut(seed);
+            let Assembled { handle, .. } = in_memory(&fixture, &disk).assemble().expect("opened");
+            assert!(handle.is_frozen() || !frozen, "{n}, {seed}: it was frozen");
+            assert!(handle.head().size == 3 || !acknowledged && !frozen, "{n}, {seed}: an entry is lost");
+            assert!(handle.head().size == 3 || !handle.is_frozen());
+            assert_eq!(handle.published(), handle.head());
+            seen[usize::from(handle.is_frozen())] += 1;
+            if done {
+                assert!(acknowledged && frozen);
+                break;
+            }
+        }
+    }
+    assert!(seen.iter().all(|count| *count > 0), "{seen:?}");
+}
+
+#[test]
+fn the_marker_needs_its_syncs() {
+    let fixture = Fixture::new();
+    let made = disk_in_memory(&fixture);
+    let syncs = [Path::new("/log/frozen.new"), Path::new("/log")];
+    for path in syncs {
+        let lost = (0..50).any(|seed| {
+            let disk = made.copy();
+            disk.ignore(move |_, at| at == path);
+            let (_, frozen) = freeze_in_memory(&fixture, &disk);
+            assert!(frozen && disk.ignored() > 0, "{}", path.display());
+            disk.power_cut(seed);
+            let settings = Settings { disk: Arc::new(disk), ..fixture.settings.clone() };
+            let read = Log::read(Path::new("/log"), fixture.profile(), fixture.key.clone(), settings);
+            read.and_then(Reading::assemble).map_or(true, |opened| !opened.handle.is_frozen())
+        });
+        assert!(lost, "without the sync of {} nothing is lost", path.display());
+    }
 }
