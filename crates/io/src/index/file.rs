@@ -36,18 +36,18 @@ const TABLES: &str = "
 
 /// A run that stands in the file. Its parts have the numbers from `id << 16` on.
 #[derive(Debug)]
-struct Run {
+pub(super) struct Run {
     id: i64,
-    kind: Kind,
+    pub(super) kind: Kind,
     merged: bool,
-    first: u64,
+    pub(super) first: u64,
     leaves: u64,
-    bits: u8,
+    pub(super) bits: u8,
     filter: Option<Filter>,
 }
 
 impl Run {
-    fn place(&self, part: u64) -> Place {
+    pub(super) fn place(&self, part: u64) -> Place {
         Place { kind: self.kind, first: self.first, bits: self.bits, part }
     }
 
@@ -55,7 +55,7 @@ impl Run {
         (self.id << MAX_BITS) | i64::try_from(part).unwrap_or(0)
     }
 
-    fn may_have(&self, kind: Kind, key: &Key) -> bool {
+    pub(super) fn may_have(&self, kind: Kind, key: &Key) -> bool {
         self.kind == kind && self.filter.as_ref().is_none_or(|filter| filter.may_have(key))
     }
 }
@@ -86,29 +86,12 @@ impl Database {
     /// Opens the index of a log, or makes an empty one if there is no file.
     pub(super) fn open(path: &Path, log: &Hash) -> Result<Self, IndexError> {
         let failed = IndexError::sqlite(path);
-        let damaged = |problem: &str| IndexError::Damaged { path: path.to_owned(), problem: problem.to_owned() };
         let mut writer = connect(path).map_err(&failed)?;
-        let number = |name: &str| writer.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i32>(0));
-        let (application, version) =
-            (number("application_id").map_err(&failed)?, number("user_version").map_err(&failed)?);
         let tables = writer.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
         if tables.map_err(&failed)? == 0 {
             create(&mut writer, log).map_err(&failed)?;
-        } else if (application, version) != (APPLICATION, VERSION) {
-            return Err(damaged("it is no index, or one of another version"));
         }
-        let meta = writer.query_row("SELECT log, size, last FROM meta", [], |row| {
-            Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?, row.get::<_, [u8; 32]>(2)?))
-        });
-        let (found, size, last) = meta.optional().map_err(&failed)?.ok_or_else(|| damaged("it has no beginning"))?;
-        if found != log {
-            return Err(damaged("it belongs to another log"));
-        }
-        let size = u64::try_from(size).map_err(|_| damaged("its size is negative"))?;
-        let mut runs = load(&writer).map_err(&failed)?.ok_or_else(|| damaged("its list of runs is damaged"))?;
-        if !covers(&runs, size) {
-            return Err(damaged("its runs do not cover its leaves"));
-        }
+        let Meta { size, last, mut runs } = meta(path, log, &writer)?;
         limit(&mut runs);
         let readers = (0..READERS).map(|_| connect(path).map(Mutex::new));
         let readers = readers.collect::<Result<Vec<_>, _>>().map_err(&failed)?;
@@ -442,6 +425,40 @@ fn create(writer: &mut Connection, log: &Hash) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
+/// What a file says of itself.
+pub(super) struct Meta {
+    /// Leaves that it covers.
+    pub(super) size: u64,
+    /// Hash of the last one.
+    pub(super) last: Hash,
+    /// Its runs, by their first leaf.
+    pub(super) runs: Vec<Run>,
+}
+
+/// Reads what a file says of itself, if it is the index of this log.
+pub(super) fn meta(path: &Path, log: &Hash, connection: &Connection) -> Result<Meta, IndexError> {
+    let failed = IndexError::sqlite(path);
+    let damaged = |problem: &str| IndexError::Damaged { path: path.to_owned(), problem: problem.to_owned() };
+    let number = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i32>(0));
+    let found = (number("application_id").map_err(&failed)?, number("user_version").map_err(&failed)?);
+    if found != (APPLICATION, VERSION) {
+        return Err(damaged("it is no index, or one of another version"));
+    }
+    let meta = connection.query_row("SELECT log, size, last FROM meta", [], |row| {
+        Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?, row.get::<_, [u8; 32]>(2)?))
+    });
+    let (found, size, last) = meta.optional().map_err(&failed)?.ok_or_else(|| damaged("it has no beginning"))?;
+    if found != log {
+        return Err(damaged("it belongs to another log"));
+    }
+    let size = u64::try_from(size).map_err(|_| damaged("its size is negative"))?;
+    let runs = load(connection).map_err(&failed)?.ok_or_else(|| damaged("its list of runs is damaged"))?;
+    if !covers(&runs, size) {
+        return Err(damaged("its runs do not cover its leaves"));
+    }
+    Ok(Meta { size, last, runs })
+}
+
 /// The runs of a file; `None` if one of them cannot be.
 fn load(connection: &Connection) -> rusqlite::Result<Option<Vec<Run>>> {
     let mut select =
@@ -489,7 +506,7 @@ fn limit(runs: &mut [Run]) {
     }
 }
 
-fn read_part(connection: &Connection, run: &Run, part: u64) -> rusqlite::Result<Option<Vec<u8>>> {
+pub(super) fn read_part(connection: &Connection, run: &Run, part: u64) -> rusqlite::Result<Option<Vec<u8>>> {
     let mut select = connection.prepare_cached("SELECT rows FROM part WHERE id = ?1")?;
     select.query_row([run.part_id(part)], |row| row.get(0)).optional()
 }

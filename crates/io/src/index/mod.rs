@@ -12,6 +12,7 @@
 //! push (each batch) → chunk in memory → spill → run of 2^16 leaves → sixteen of them: run of 2^20 leaves
 //! ```
 
+mod check;
 mod file;
 mod filter;
 mod fresh;
@@ -26,6 +27,7 @@ use rusqlite::ErrorCode;
 use waxseal_formats::code::Code;
 use waxseal_formats::merkle::Hash;
 
+pub use check::Check;
 use file::Database;
 use fresh::Chunk;
 

@@ -4,14 +4,14 @@ use std::fs;
 
 use waxseal_formats::crypto::digest::sha256;
 
-const LOG: Hash = [7; 32];
-const SMALL: Options = Options { chunk: 8 };
+pub(super) const LOG: Hash = [7; 32];
+pub(super) const SMALL: Options = Options { chunk: 8 };
 
 /// A log of batches of growing length. Every entry can be searched by its number's last digit; the leaf hash of entry `n` is
 /// that of the text `n`.
-struct Entries {
+pub(super) struct Entries {
     batches: Vec<Recorded>,
-    size: u64,
+    pub(super) size: u64,
 }
 
 /// First leaf, leaf hashes, search rows.
@@ -30,7 +30,7 @@ fn digit(n: u64) -> Key {
 }
 
 impl Entries {
-    fn new(size: u64) -> Self {
+    pub(super) fn new(size: u64) -> Self {
         let mut batches = Vec::new();
         let mut first = 0;
         while first < size {
@@ -42,7 +42,7 @@ impl Entries {
         Self { batches, size }
     }
 
-    fn each(&self, mut take: impl FnMut(&Batch<'_>)) {
+    pub(super) fn each(&self, mut take: impl FnMut(&Batch<'_>)) {
         for (first, hashes, search) in &self.batches {
             let identities: Vec<_> = (0..hashes.len() as u64).map(|n| identity(first + n)).collect();
             let batch = Batch {
@@ -56,7 +56,7 @@ impl Entries {
         }
     }
 
-    fn push(&self, index: &Index) {
+    pub(super) fn push(&self, index: &Index) {
         self.each(|batch| index.push(batch).expect("follows"));
     }
 

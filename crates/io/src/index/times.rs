@@ -50,6 +50,21 @@ pub(super) fn find(first: u64, group: &[u8], index: u64) -> Option<u64> {
     batches.get(behind.checked_sub(1)?)?.last_chunk().map(|time| u64::from_be_bytes(*time))
 }
 
+/// The first leaf and time of each batch of the group that begins at `first`; `None` if the group is damaged.
+pub(super) fn batches(first: u64, group: &[u8]) -> Option<Vec<(u64, u64)>> {
+    let (bytes, found) = group.split_last_chunk::<DIGEST>()?;
+    let (batches, rest) = bytes.as_chunks::<BATCH>();
+    if !rest.is_empty() || digest(first, bytes) != *found {
+        return None;
+    }
+    let batch = |batch: &[u8; BATCH]| {
+        let (offset, time) = batch.split_first_chunk::<4>()?;
+        let begin = first.checked_add(u64::from(u32::from_be_bytes(*offset)))?;
+        Some((begin, u64::from_be_bytes(*time.first_chunk()?)))
+    };
+    batches.iter().map(batch).collect()
+}
+
 fn digest(first: u64, batches: &[u8]) -> [u8; DIGEST] {
     sha256_concat(&[&first.to_be_bytes(), batches]).first_chunk().copied().unwrap_or_default()
 }

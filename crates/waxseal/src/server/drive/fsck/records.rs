@@ -11,6 +11,7 @@ use waxseal_formats::merkle::Hash;
 use waxseal_formats::tile::{MAX_LEVEL, TILE_WIDTH, TileId, TileKind};
 use waxseal_io::disk::OsDisk;
 use waxseal_io::file;
+use waxseal_io::index::Check;
 use waxseal_io::store::MAX_SEGMENT;
 use waxseal_log::dedup::Window;
 use waxseal_log::fsck::{Rest, header_padding, prepared, record_padding, rest};
@@ -26,15 +27,27 @@ use waxseal_log::wal::{Record, WalError};
 
 use super::super::DriveError;
 use super::super::freeze::{MARKER, Marker};
+use super::super::lookup::with_batch;
 use super::public::{Public, Published};
 use super::signatures::{Signatures, beside};
 use super::{Instance, LogReport, Progress};
 
 /// Entries after which progress is told.
 const STRIDE: u64 = 1 << 16;
-/// What a log's directory has besides its segments and published files. What ends in `.new` is a mark that was
-/// being replaced.
-const FILES: [&str; 5] = ["lock", "synced", "synced.new", MARKER, "frozen.new"];
+/// What a log's directory has besides its segments and published files. What ends in `.new` is a mark that was being replaced.
+const FILES: [&str; 9] = [
+    "lock",
+    "synced",
+    "synced.new",
+    MARKER,
+    "frozen.new",
+    INDEX,
+    "index.sqlite-wal",
+    "index.sqlite-shm",
+    "index.sqlite-journal",
+];
+/// The view in which entries are found, which follows from the records as well.
+const INDEX: &str = "index.sqlite";
 const FOLDERS: [&str; 2] = ["wal", "public"];
 
 /// Checks one log.
@@ -248,6 +261,8 @@ struct Walk<'a> {
     checkpoint: Mark,
     synced: Mark,
     tree: Option<Tree>,
+    /// The file of the index, if there is one.
+    index: Option<Check>,
     /// Whether records were lost on the way.
     gaps: bool,
     told: u64,
@@ -271,6 +286,7 @@ impl<'a> Walk<'a> {
             checkpoint: Mark::new(published.size()),
             synced: Mark::new(synced),
             published,
+            index: open_index(directory, profile, report),
             report,
             tree: None,
             gaps: false,
@@ -407,6 +423,9 @@ impl<'a> Walk<'a> {
             }
         }
         tree.note = batch.note().to_owned();
+        if let Some(index) = &mut self.index {
+            with_batch(record, |batch| index.push(batch)).map_err(|error| error.to_string())?;
+        }
         self.report.records = self.report.records.saturating_add(1);
         self.report.entries = batch.size;
         self.signatures.push(path, offset, record.note);
@@ -477,6 +496,10 @@ impl<'a> Walk<'a> {
                 Err(error) => self.report.fault_of(error.code(), &path, None, error.to_string()),
             }
         }
+        // Without all records, what the index has to have is not known.
+        if let Some(Err(error)) = self.index.take().filter(|_| size.is_some()).map(Check::finish) {
+            self.report.fault_of(error.code(), &self.directory.join(INDEX), None, error.to_string());
+        }
     }
 
     fn ends(&mut self, size: u64) {
@@ -514,6 +537,18 @@ impl<'a> Walk<'a> {
             Published::Signed { .. } => {}
         }
     }
+}
+
+/// The file of the index. None is no fault, as it is made again from the records; a damaged one is.
+fn open_index(directory: &Path, profile: &Profile, report: &mut LogReport) -> Option<Check> {
+    if !profile.indexed() {
+        return None;
+    }
+    let path = directory.join(INDEX);
+    Check::open(&path, &profile.key_id()).unwrap_or_else(|error| {
+        report.fault_of(error.code(), &path, None, error.to_string());
+        None
+    })
 }
 
 /// The `synced` mark: 0 if there is none, nothing if it is damaged.

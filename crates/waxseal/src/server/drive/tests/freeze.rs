@@ -220,7 +220,7 @@ fn a_power_cut_after_every_operation_leaves_a_log_that_is_frozen_or_runs() {
             let disk = made.copy();
             disk.stop_at(n);
             let (acknowledged, frozen) = freeze_in_memory(&fixture, &disk);
-            let done = !disk.has_failed();
+            let done = disk.failure().is_none();
             disk.power_cut(seed);
             let Assembled { handle, .. } = in_memory(&fixture, &disk).assemble().expect("opened");
             assert!(handle.is_frozen() || !frozen, "{n}, {seed}: it was frozen");
