@@ -135,6 +135,50 @@ fn replay_equals_live() {
 }
 
 #[test]
+fn what_was_pushed_is_found_at_any_moment() {
+    let directory = tempfile::tempdir().expect("directory");
+    let index = Index::open(&directory.path().join("index"), &LOG, Options { chunk: 4 });
+    let entries = Entries::new(1500);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let busy = || !done.load(std::sync::atomic::Ordering::SeqCst);
+    std::thread::scope(|scope| {
+        // Spills and merges go on as the publisher has them done.
+        scope.spawn(|| {
+            while busy() {
+                index.spill().expect("written");
+            }
+        });
+        scope.spawn(|| {
+            while busy() {
+                index.merge().expect("merged");
+            }
+        });
+        for step in [1, 7, 61] {
+            let (index, busy) = (&index, &busy);
+            scope.spawn(move || {
+                let mut n = step;
+                while busy() {
+                    let size = index.size();
+                    if size > 0 {
+                        n = (n * 31 + step) % size;
+                        assert_eq!(index.leaves(&leaf(n)).expect("read"), [n]);
+                        assert!(index.may_have_before(size, Kind::Identity, &key_of(&identity(n))).expect("there"));
+                        assert!(index.time(n).expect("read").is_some());
+                    }
+                }
+            });
+        }
+        entries.each(|batch| {
+            index.push(batch).expect("follows");
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        });
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+    });
+    index.spill().expect("written");
+    entries.check(&index);
+}
+
+#[test]
 fn leaves_that_share_their_key_are_all_candidates() {
     let directory = tempfile::tempdir().expect("directory");
     let index = Index::open(&directory.path().join("index"), &LOG, Options { chunk: 2 });

@@ -27,7 +27,7 @@ use super::tree::Nodes;
 use super::{DriveError, LogHandle, Sequenced, Shared, TreeError};
 
 /// Longest time that a reader waits for the publication of an entry that is committed.
-const PUBLICATION: Duration = Duration::from_secs(5);
+const PUBLICATION: Duration = Duration::from_secs(2);
 /// How often it looks.
 const GLANCE: Duration = Duration::from_millis(5);
 

@@ -145,6 +145,7 @@ fn settings() -> Settings {
     }
 }
 
+/// All files but those of an index, which is a view and not checked.
 fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![directory.to_owned()];
@@ -153,7 +154,7 @@ fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             let path = entry.expect("entry").path();
             if path.is_dir() {
                 folders.push(path);
-            } else {
+            } else if !path.to_string_lossy().contains("/index.sqlite") {
                 found.insert(path.clone(), fs::read(&path).expect("readable"));
             }
         }

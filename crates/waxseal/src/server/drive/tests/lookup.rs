@@ -14,7 +14,7 @@ use waxseal_log::profile::{Bodies, Face};
 use waxseal_log::rows::SearchKey;
 use waxseal_log::sequencer::NewEntry;
 
-use super::super::{Appended, Log, LogHandle, Settings};
+use super::super::{Appended, Log, LogHandle, Settings, TreeError};
 use super::{Fixture, copy, published};
 
 /// Few enough that a test sees files, merged runs and entries that the window has forgotten.
@@ -349,11 +349,24 @@ async fn entries_are_read_a_bundle_at_a_time_and_once_they_are_published() {
 }
 
 #[tokio::test]
+async fn an_entry_that_is_not_published_in_time_is_asked_for_again() {
+    let mut fixture = fixture(Bodies::Kept);
+    fixture.settings.publish_interval = Duration::from_secs(60);
+    let log = fixture.open();
+    fill(&log.handle(), 0, 1).await;
+    published(&log.handle()).await;
+    fill(&log.handle(), 1, 2).await;
+    assert_eq!(log.handle().entries(1, 1).await.expect_err("not published").code(), Code::LOG_BUSY);
+}
+
+#[tokio::test]
 async fn a_rekor_v2_log_has_no_index() {
     let fixture = Fixture::new();
     let log = fixture.open();
     super::append(&fixture, &log.handle(), "a").await;
-    assert!(matches!(log.handle().time_of(0).await, Err(super::super::TreeError::Unindexed)));
+    let error = log.handle().time_of(0).await.expect_err("no index");
+    assert!(matches!(error, TreeError::Unindexed));
+    assert_eq!(error.code(), Code::LOG_STORE_FAILED);
     log.close();
     assert!(index_files(fixture.path()).is_empty());
     assert!(Log::exists(fixture.path(), &fixture.settings).expect("read"));
