@@ -3,6 +3,7 @@
 mod oracle;
 mod refusals;
 
+use super::oracles::{assert_consistent, assert_included};
 use super::{Answer, Home, PAUSE, POLLS, Up};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use waxseal_formats::checkpoint::{CtSignature, tree_head_input};
 use waxseal_formats::crypto::{PublicKey, sha256};
 use waxseal_formats::leaf::{SignedEntry, TileLeaf, TimestampedEntry};
-use waxseal_formats::merkle::{Hash, leaf_hash, verify_consistency, verify_inclusion};
+use waxseal_formats::merkle::{Hash, leaf_hash, verify_inclusion};
 use waxseal_formats::sct::{SignedCertificateTimestamp, leaf_index};
 use waxseal_formats::tile::{TileId, TileKind};
 use waxseal_formats::x509::Certificate;
@@ -274,7 +275,7 @@ impl Filled {
                 let answer = up.ct(&format!("get-sth-consistency?first={first}&second={second}")).await;
                 let proof = hashes(&answer["consistency"]);
                 let root = |size: u64| &self.roots[usize::try_from(size).expect("small")];
-                verify_consistency(first, second, &proof, root(first), root(second)).expect("consistent");
+                assert_consistent(first, second, &proof, root(first), root(second));
                 oracle.check_consistency(first, second, &proof);
             }
         }
@@ -367,8 +368,7 @@ async fn an_open_log_answers_every_question_about_one_tree() {
         let proven = up.ct(&format!("get-entry-and-proof?leaf_index={index}&tree_size={SIZE}")).await;
         assert_eq!((&proven["leaf_input"], &proven["extra_data"]), (&shown["leaf_input"], &shown["extra_data"]));
         let (index, proof) = (index as u64, hashes(&proven["audit_path"]));
-        verify_inclusion(index, SIZE, &leaf_hash(&leaf), &proof, &filled.roots[filled.roots.len() - 1])
-            .expect("included");
+        assert_included(&leaf, index, SIZE, &proof, &filled.roots[filled.roots.len() - 1]);
         filled.oracle().check_inclusion(index, SIZE, &proof);
     }
     assert!(rest.is_empty());
@@ -442,7 +442,7 @@ async fn the_authoritys_own_certificates_are_proven_like_submitted_ones() {
     let (size, root) = up.tree_head(index + 1).await;
     let shown = up.ct(&format!("get-entry-and-proof?leaf_index={index}&tree_size={size}")).await;
     let leaf = bytes(&shown["leaf_input"]);
-    verify_inclusion(index, size, &leaf_hash(&leaf), &hashes(&shown["audit_path"]), &root).expect("included");
+    assert_included(&leaf, index, size, &hashes(&shown["audit_path"]), &root);
     // What is shown can be submitted again, as a Fulcio elsewhere would have: precertificate, intermediate, root.
     let chain = extra_data(&bytes(&shown["extra_data"]), true);
     assert_eq!(chain.len(), 3);

@@ -4,6 +4,7 @@ mod ct;
 mod durable;
 mod fsck;
 mod matrix;
+mod oracles;
 mod refusals;
 mod rekor_v1;
 mod rekor_v2;

@@ -5,6 +5,7 @@ mod refusals;
 mod search;
 mod wire;
 
+use super::oracles::assert_included;
 use super::{ALICE, Answer, Home, Up, certificate_request, certificates, p256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use waxseal_formats::checkpoint::SignedCheckpoint;
 use waxseal_formats::crypto::{HashAlgorithm, PublicKey};
 use waxseal_formats::envelope::pae;
-use waxseal_formats::merkle::{Hash, leaf_hash, verify_inclusion};
+use waxseal_formats::merkle::{Hash, leaf_hash};
 use waxseal_formats::note::spki_key_id;
 use waxseal_io::signer::{KeyPair, Signer as _};
 use waxseal_io::system;
@@ -123,10 +124,9 @@ impl Log {
         assert_eq!((number(&proof["treeSize"]), hash(&proof["rootHash"])), (checkpoint.size, checkpoint.root));
         assert_eq!(number(&proof["logIndex"]), index);
         let hashes: Vec<Hash> = proof["hashes"].as_array().expect("a list").iter().map(hash).collect();
-        let leaf = leaf_hash(&body);
-        verify_inclusion(index, checkpoint.size, &leaf, &hashes, &checkpoint.root).expect("included");
+        assert_included(&body, index, checkpoint.size, &hashes, &checkpoint.root);
         let tree: u64 = self.tree.parse().expect("a number");
-        assert_eq!(*id, format!("{tree:016x}{}", hex::encode(leaf)));
+        assert_eq!(*id, format!("{tree:016x}{}", hex::encode(leaf_hash(&body))));
         let now = system::now().as_second().unsigned_abs();
         assert!(now.abs_diff(time) < 60, "{time} is not now");
         Entry { id: id.clone(), index, time, body: String::from_utf8(body).expect("text"), size: checkpoint.size }

@@ -1,5 +1,6 @@
 //! Every answer of Rekor v2: what is logged and under which entry, and what is refused for which reason.
 
+use super::oracles::assert_included;
 use super::refusals::assert_gateway;
 use super::{Answer, Home, Up, ask, client, entry_request, p256};
 use base64::Engine as _;
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 use waxseal_formats::checkpoint::SignedCheckpoint;
 use waxseal_formats::crypto::{HashAlgorithm, KeyDetails, KeyKind};
 use waxseal_formats::envelope::pae;
-use waxseal_formats::merkle::{Hash, leaf_hash, verify_inclusion};
+use waxseal_formats::merkle::Hash;
 use waxseal_io::signer::{KeyPair, Signer};
 
 const ENTRIES: &str = "/api/v2/log/entries";
@@ -75,7 +76,7 @@ fn logged(answer: &Answer) -> (u64, Value) {
     let checkpoint = SignedCheckpoint::parse(note).expect("a checkpoint").checkpoint;
     let (index, size) = (number(&entry["logIndex"]), number(&proof["treeSize"]));
     assert_eq!((index, size, hash(&proof["rootHash"])), (number(&proof["logIndex"]), checkpoint.size, checkpoint.root));
-    verify_inclusion(index, size, &leaf_hash(&body), &hashes, &checkpoint.root).expect("included");
+    assert_included(&body, index, size, &hashes, &checkpoint.root);
     (index, serde_json::from_slice(&body).expect("JSON"))
 }
 

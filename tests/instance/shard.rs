@@ -1,12 +1,13 @@
 //! Freezing and sharding: what was logged stays verifiable, who writes meets no gap, and a crash leaves the old state or the new.
 
+use super::oracles::assert_included;
 use super::*;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use waxseal_formats::json::decode_base64;
-use waxseal_formats::merkle::{Hash, leaf_hash, verify_inclusion};
+use waxseal_formats::merkle::Hash;
 use waxseal_formats::signing_config::ClientTrustConfig;
 use waxseal_formats::trusted_root::TrustedRoot;
 
@@ -47,9 +48,9 @@ fn verified(root: &TrustedRoot, host: &str, answer: &Value) -> (Vec<u8>, u64) {
         .iter()
         .map(|hash| bytes(hash).try_into().expect("a hash"))
         .collect();
-    let (index, leaf) = (number(&answer["logIndex"]), leaf_hash(&bytes(&answer["canonicalizedBody"])));
+    let (index, body) = (number(&answer["logIndex"]), bytes(&answer["canonicalizedBody"]));
     let checkpoint = signed.checkpoint;
-    verify_inclusion(index, checkpoint.size, &leaf, &hashes, &checkpoint.root).expect("included");
+    assert_included(&body, index, checkpoint.size, &hashes, &checkpoint.root);
     (log_id, index)
 }
 

@@ -1,33 +1,9 @@
 //! The tree of a stranger: crate `ct-merkle`, of which only SHA-256 is ours.
 
-use ct_merkle::digest::array::Array;
-use ct_merkle::digest::consts::U32;
-use ct_merkle::digest::{FixedOutput, HashMarker, Output, OutputSizeUser, Update};
+use crate::instance::oracles::Sha256;
 use ct_merkle::mem_backed_tree::MemoryBackedTree;
 use ct_merkle::{ConsistencyProof, InclusionProof};
-use waxseal_formats::crypto::sha256;
 use waxseal_formats::merkle::Hash;
-
-#[derive(Clone, Default)]
-struct Sha256(Vec<u8>);
-
-impl HashMarker for Sha256 {}
-
-impl OutputSizeUser for Sha256 {
-    type OutputSize = U32;
-}
-
-impl Update for Sha256 {
-    fn update(&mut self, data: &[u8]) {
-        self.0.extend_from_slice(data);
-    }
-}
-
-impl FixedOutput for Sha256 {
-    fn finalize_into(self, out: &mut Output<Self>) {
-        *out = Array(sha256(&self.0));
-    }
-}
 
 /// The trees of the first leaves, by size.
 pub(super) struct Oracle(Vec<MemoryBackedTree<Sha256, Vec<u8>>>);

@@ -1,7 +1,7 @@
 //! Entries of every kind, answered and found again, and bundles made of them.
 
 use super::*;
-use waxseal_formats::merkle::verify_consistency;
+use crate::instance::oracles::assert_consistent;
 
 #[tokio::test]
 async fn every_kind_is_logged_with_promise_proof_and_identifiers() {
@@ -155,7 +155,7 @@ async fn size_key_and_consistency_are_told_open_and_sealed() {
         let hashes: Vec<Hash> = hashes
             .map(|hash| hex::decode(hash.as_str().expect("text")).expect("hex").try_into().expect("32"))
             .collect();
-        verify_consistency(1, 6, &hashes, &first.root, &last.root).expect("an extension");
+        assert_consistent(1, 6, &hashes, &first.root, &last.root);
         let same = log.up.get("/api/v1/log/proof?firstSize=6&lastSize=6").await.json();
         assert_eq!(same, json!({"hashes": [], "rootHash": hex::encode(last.root)}));
         for (query, status, code) in [

@@ -3,6 +3,8 @@
 //! Both are measured in the same run, so that a ratio means the same on another machine and on a busy day. Nothing
 //! here fails on a time.
 
+mod loader;
+mod log;
 mod measure;
 mod primitives;
 mod rows;
@@ -20,8 +22,16 @@ use primitives::{Primitive, Primitives};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// How the numbers are printed
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, global = true)]
     output: Output,
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum What {
+    /// The logs under load
+    Log(log::Arguments),
 }
 
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
@@ -58,11 +68,15 @@ impl Row {
 /// When something could not be done at all.
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     if cfg!(debug_assertions) {
-        return again_in_release(root, arguments);
+        return again_in_release(root);
     }
     let folder = tempfile::Builder::new().prefix("waxseal-bench-").tempdir_in(durable_folder(root))?;
+    if let Some(What::Log(of_log)) = &arguments.what {
+        return log::run(root, folder.path(), of_log, arguments.output);
+    }
     let primitives = Primitives::measure(folder.path())?;
-    let rows = interop::with_instance(root, folder.path(), rows::measure)?;
+    let rows =
+        interop::with_instance(&interop::build(root)?, folder.path(), &interop::Options::default(), rows::measure)?;
     match arguments.output {
         Output::Table => println!("{}", table(&primitives, &rows)),
         Output::Json => println!("{}", as_json(&primitives, &rows)),
@@ -76,13 +90,10 @@ fn durable_folder(root: &Path) -> std::path::PathBuf {
 }
 
 /// `cargo xtask` is a debug build; its numbers would be about the compiler.
-fn again_in_release(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
-    let output = match arguments.output {
-        Output::Table => "table",
-        Output::Json => "json",
-    };
+fn again_in_release(root: &Path) -> anyhow::Result<()> {
     let status = Command::new(env!("CARGO"))
-        .args(["run", "--release", "--quiet", "--package", "xtask", "--", "bench", "--output", output])
+        .args(["run", "--release", "--quiet", "--package", "xtask", "--"])
+        .args(std::env::args_os().skip(1))
         .current_dir(root)
         .status()?;
     ensure!(status.success(), "the release build of xtask: {status}");

@@ -21,6 +21,15 @@ use super::{
 /// Much longer than an instance needs to start.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How an instance is started.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    /// More arguments of `waxseal up`.
+    pub up: Vec<String>,
+    /// Who may write to the Rekor logs, as the rules file says it: `any`. Unless told, the default.
+    pub writes: Option<&'static str>,
+}
+
 /// A running `waxseal up`; it is stopped when dropped.
 #[derive(Debug)]
 pub(crate) struct Instance {
@@ -31,7 +40,7 @@ pub(crate) struct Instance {
 
 impl Instance {
     /// Starts `waxseal up` in a new data directory of `site`, on a free port, and waits until it is ready.
-    pub(crate) fn start(site: &Site, http: &Http) -> anyhow::Result<Self> {
+    pub(crate) fn start(site: &Site, http: &Http, options: &Options) -> anyhow::Result<Self> {
         let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let log = site.folder().join("logs/up.log");
         let output = File::create(&log)?;
@@ -39,8 +48,14 @@ impl Instance {
         command
             .args(["up", "--listen", &listen, "--data-dir"])
             .arg(site.folder().join("data"))
+            .args(&options.up)
             .stdout(output.try_clone()?)
             .stderr(output);
+        if let Some(writes) = options.writes {
+            let rules = site.folder().join("rules.yaml");
+            fs::write(&rules, rules_with(&listen, writes))?;
+            command.arg("--rules").arg(rules);
+        }
         let mut instance = Self { child: command.spawn().context("waxseal up")?, origin: format!("http://{listen}") };
         instance.wait_until_ready(http, &log)?;
         Ok(instance)
@@ -72,12 +87,30 @@ impl Instance {
         let part = |name: &str| config.get(name).map(Value::to_string).with_context(|| name.to_owned());
         Ok(Variables::default()
             .with("origin", origin)
+            .with("process", self.child.id().to_string())
             .with("data", folder.join("data").to_string_lossy())
             .with("cache", folder.join("tuf-cache").to_string_lossy())
             .with("root", save("1.root.json", &http.fetch(&format!("{origin}/tuf/1.root.json"))?)?)
             .with("trusted_root", save("trusted_root.json", part("trustedRoot")?.as_bytes())?)
-            .with("signing_config", save("signing_config.json", part("signingConfig")?.as_bytes())?))
+            .with("signing_config", save("signing_config.json", part("signingConfig")?.as_bytes())?)
+            .with("signing_config_v1", save("signing_config_v1.json", &only_rekor_v1(&config)?)?))
     }
+}
+
+/// The default rules, and who may write.
+fn rules_with(listen: &str, writes: &str) -> String {
+    let rule = |name: &str, path: &str| {
+        format!("  - {{name: {name}, issuer: 'http://{listen}{path}', match: {{sub: \"**\"}}}}\n")
+    };
+    format!("rules:\n{}{}writes: {writes}\n", rule("people", "/idp"), rule("workflows", "/idp/github"))
+}
+
+/// The signing config with the log of Rekor v1 alone.
+fn only_rekor_v1(config: &Value) -> anyhow::Result<Vec<u8>> {
+    let mut signing = config.get("signingConfig").context("signingConfig")?.clone();
+    let logs = signing.get_mut("rekorTlogUrls").and_then(Value::as_array_mut).context("rekorTlogUrls")?;
+    logs.retain(|log| log.get("majorApiVersion").and_then(Value::as_u64) == Some(1));
+    Ok(signing.to_string().into_bytes())
 }
 
 impl Drop for Instance {

@@ -5,10 +5,12 @@
 //! artifact, with another signature byte, and for another identity. The clients are unmodified, pinned, and run as
 //! subprocesses in homes of their own.
 
+mod certificate;
 mod command;
 mod edit;
 mod http;
 mod instance;
+mod logs;
 mod matrix;
 mod parts;
 mod setup;
@@ -25,11 +27,13 @@ use std::{
 use anyhow::{Context, bail};
 use serde_json::json;
 
+pub(crate) use certificate::certificate;
 pub(crate) use command::Variables;
 use command::{Outcome, Site};
 use edit::Change;
-use http::Http;
+pub(crate) use http::Http;
 use instance::Instance;
+pub(crate) use instance::Options;
 use matrix::{SETUP, SIGNERS, Signer, VERIFIERS, Verifier, Who, reasons, unable};
 use parts::{Parts, Program};
 
@@ -42,7 +46,7 @@ pub(crate) struct Arguments {
     /// The waxseal to judge [default: what `cargo build --release` made]
     #[arg(long, value_name = "FILE")]
     waxseal: Option<PathBuf>,
-    /// Only the signers whose name contains this
+    /// Only the signers and judges whose name contains this
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
     /// Keep the folder of the run, with the log of every command
@@ -70,8 +74,12 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
         let kept = folder.keep();
         eprintln!("keeping {}", kept.display());
     }
-    let site = Site::new(path, parts)?;
-    let wrong = fill(&site, &arguments.only)?;
+    let mut wrong = Vec::new();
+    for run in Run::ALL {
+        println!("\nup --privacy {}", run.privacy());
+        let site = Site::new(path.join(run.privacy()), parts.clone())?;
+        wrong.extend(fill(&site, run, &arguments.only)?);
+    }
     eprintln!("\ninterop took {:.0} s", start.elapsed().as_secs_f64());
     if wrong.is_empty() {
         return Ok(());
@@ -82,18 +90,19 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     bail!("{} wrong", wrong.len())
 }
 
-/// Does `work` at a fresh instance in `folder`: its variables name the trust material, an artifact, and a token with
+/// Does `work` at a fresh instance of `waxseal` in `folder`: its variables name the trust material, an artifact, and a token with
 /// its identity and issuer.
 pub(crate) fn with_instance<T>(
-    root: &Path,
+    waxseal: &Path,
     folder: &Path,
+    options: &Options,
     work: impl FnOnce(&Variables) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let mut parts = Parts::default();
-    parts.insert(Program::Waxseal, build(root)?);
+    parts.insert(Program::Waxseal, waxseal.canonicalize().with_context(|| waxseal.display().to_string())?);
     let site = Site::new(folder.to_owned(), parts)?;
     let http = Http::new()?;
-    let instance = Instance::start(&site, &http)?;
+    let instance = Instance::start(&site, &http, options)?;
     let who = Who::Person;
     let variables = artifacts(site.folder(), instance.trust_material(&site, &http)?)?
         .with("identity", who.identity())
@@ -123,6 +132,38 @@ pub(crate) fn build(root: &Path) -> anyhow::Result<PathBuf> {
     Ok(target.join("release/waxseal"))
 }
 
+/// One instance and what is asked of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Run {
+    /// As users start it: every signer.
+    Sealed,
+    /// The chosen signers, and the judges that read the logs.
+    Open,
+}
+
+impl Run {
+    const ALL: [Self; 2] = [Self::Sealed, Self::Open];
+
+    const fn privacy(self) -> &'static str {
+        match self {
+            Self::Sealed => "sealed",
+            Self::Open => "open",
+        }
+    }
+
+    /// The judges of what is no bundle.
+    const fn others(self) -> &'static str {
+        match self {
+            Self::Sealed => "client-setup, openssl ts",
+            Self::Open => "rekor-cli, tessera fsck",
+        }
+    }
+
+    fn asks(self, signer: &Signer) -> bool {
+        self == Self::Sealed || signer.is_chosen()
+    }
+}
+
 /// A bundle that a signer made.
 struct Made {
     signer: &'static Signer,
@@ -141,15 +182,16 @@ struct Cell {
 }
 
 /// Runs everything on a fresh instance; prints the tables and returns the reports of what was wrong.
-fn fill(site: &Site, only: &str) -> anyhow::Result<Vec<String>> {
+fn fill(site: &Site, run: Run, only: &str) -> anyhow::Result<Vec<String>> {
     let http = Http::new()?;
-    let instance = Instance::start(site, &http)?;
+    let options = Options { up: vec!["--privacy".to_owned(), run.privacy().to_owned()], writes: None };
+    let instance = Instance::start(site, &http, &options)?;
     let variables = artifacts(site.folder(), instance.trust_material(site, &http)?)?;
     for (program, words) in SETUP.iter().filter(|(program, _)| site.has(*program)) {
         site.run(*program, words, &variables)?.demand()?;
     }
-    let signers: Vec<&'static Signer> =
-        SIGNERS.iter().filter(|signer| site.has(signer.program) && signer.name.contains(only)).collect();
+    let asked = |signer: &&Signer| run.asks(signer) && site.has(signer.program) && signer.name.contains(only);
+    let signers: Vec<&'static Signer> = SIGNERS.iter().filter(asked).collect();
     let mut wrong = Vec::new();
     let (made, refused) = sign(site, &variables, &signers)?;
     wrong.extend(refused);
@@ -160,18 +202,37 @@ fn fill(site: &Site, only: &str) -> anyhow::Result<Vec<String>> {
         println!("not asked: {verifier} {why}");
     }
     wrong.extend(cells.into_iter().flat_map(|cell| cell.wrong));
-    if only.is_empty() {
-        let person = variables.clone().with("identity", Who::Person.identity());
-        let mut others = vec![setup::run(site, &person)?];
-        if site.has(Program::Openssl) {
-            others.push(timestamps::run(site, &http, &variables)?);
-        }
-        for (lines, faults) in others {
+    if run.others().contains(only) {
+        for (lines, faults) in others(site, &http, run, &variables)? {
             lines.iter().for_each(|line| println!("{line}"));
             wrong.extend(faults);
         }
     }
     Ok(wrong)
+}
+
+/// What is no bundle.
+fn others(
+    site: &Site,
+    http: &Http,
+    run: Run,
+    variables: &Variables,
+) -> anyhow::Result<Vec<(Vec<String>, Vec<String>)>> {
+    let who = Who::Person;
+    let person = variables.clone().with("identity", who.identity());
+    match run {
+        Run::Sealed => {
+            let mut done = vec![setup::run(site, &person)?];
+            if site.has(Program::Openssl) {
+                done.push(timestamps::run(site, http, variables)?);
+            }
+            Ok(done)
+        }
+        Run::Open => {
+            let token = site.run(Program::Waxseal, who.token(), &person)?.demand()?;
+            Ok(vec![logs::run(site, http, &person.with("token", token.stdout.trim()))?])
+        }
+    }
 }
 
 /// Writes what is signed, and what a verifier is shown in its place.

