@@ -451,3 +451,25 @@ async fn the_authoritys_own_certificates_are_proven_like_submitted_ones() {
     let leaf = TimestampedEntry::from_merkle_tree_leaf(&leaf).expect("leaf");
     assert_eq!(leaf.timestamp_ms, sct.timestamp_ms);
 }
+
+/// A Fulcio elsewhere, whose issuing certificate the operator lists below `writes:`, sends precertificate, intermediate and root.
+#[tokio::test]
+async fn an_authority_elsewhere_logs_what_it_issues() {
+    let home = Home::new();
+    let elsewhere = Authority::stranger().below(authority("elsewhere", "issuing"));
+    let pem = Certificate::from_der(&elsewhere.chain[0]).expect("certificate").to_pem().replace('\n', "\n      ");
+    let rules = home.write("rules.yaml", format!("writes:\n  - own\n  - ca: |\n      {pem}\nrules: []\n"));
+    let up = Up::start_with(&home, "127.0.0.1:0", &["--rules", &rules, "--privacy", "open"]);
+    let chain = elsewhere.sign(precertificate("leaf"));
+    assert_eq!(chain.len(), 3);
+    let sct = timestamp(&up, &up.add("add-pre-chain", &chain).await, &chain);
+    assert_eq!(leaf_index(&sct.extensions), Ok(0));
+    up.tree_head(1).await;
+    let roots = up.ct("get-roots").await;
+    let roots: Vec<_> = roots["certificates"].as_array().expect("a list").iter().map(bytes).collect();
+    assert_eq!(roots, [Authority::of(&up, "ca-root").chain[0].clone(), elsewhere.chain[0].clone()]);
+    // What stands above the certificate that is listed is not kept.
+    let entries = up.ct("get-entries?start=0&end=0").await;
+    assert_eq!(extra_data(&bytes(&entries["entries"][0]["extra_data"]), true), chain[..2]);
+    assert_eq!(up.get(&format!("/ctlog/issuer/{}", hex::encode(sha256(&chain[2])))).await.status, 404);
+}

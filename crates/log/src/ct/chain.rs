@@ -6,6 +6,9 @@
 //! [entry, issuer, …]           the same, the accepted root left out
 //! ```
 //!
+//! An accepted root is any certificate at which the operator lets a chain end; it need not be self-signed. What a submission
+//! has above it is dropped: a CA elsewhere sends its whole chain, and perhaps its issuing certificate alone is accepted.
+//!
 //! Names, signatures, basicConstraints with their path lengths and keyUsage are checked. Validity is **not**: the log is there
 //! to show what an authority signed, whether or not it should have, and so takes what is expired or not yet valid (RFC 6962 §3.1
 //! leaves that to the log). Neither extended key usage nor name constraints are judged, for the same reason: whoever relies on
@@ -141,7 +144,7 @@ impl Chain {
         }
     }
 
-    /// The certificates above the entry, the accepted root last; empty if the entry is an accepted root itself.
+    /// The certificates above the entry, which are authorities, the accepted root last; empty if the entry is an accepted root itself.
     pub fn issuers(&self) -> &[Certificate] {
         &self.issuers
     }
@@ -163,13 +166,14 @@ impl Chain {
     }
 }
 
-/// Puts the accepted root to the end of the path unless it is there already.
+/// Ends the path at an accepted root, which may have been left out.
 fn complete(path: &mut Vec<Certificate>, roots: &[Certificate]) -> Result<(), ChainError> {
-    let last = path.last().ok_or(ChainError::Empty)?;
-    // What stands above an accepted certificate proves nothing more, and would be stored for nothing.
-    if path.iter().any(|certificate| roots.contains(certificate)) {
-        return if roots.contains(last) { Ok(()) } else { Err(ChainError::UnknownRoot) };
+    if let Some(root) = path.iter().position(|certificate| roots.contains(certificate)) {
+        // What stands above it proves nothing more: it is neither checked nor kept.
+        path.truncate(root.saturating_add(1));
+        return Ok(());
     }
+    let last = path.last().ok_or(ChainError::Empty)?;
     // Several roots may have the same name, after a change of keys.
     let signed_by = |root: &&Certificate| {
         root.subject_der() == last.issuer_der() && root.public_key().is_ok_and(|key| last.verify_signature(key).is_ok())

@@ -439,3 +439,22 @@ async fn a_sealed_log_proves_and_shows_no_entries() {
     }
     assert!(!instance.directory.path().join("public/tile/data").exists());
 }
+
+#[tokio::test]
+async fn a_frozen_log_takes_nothing_more_and_is_read_as_before() {
+    let Some((entries, issuers)) = recorded() else { return };
+    let instance = Instance::new(issuers.clone());
+    submit(&instance, &entries[0]).await;
+    let log = instance.log.handle();
+    tokio::task::spawn_blocking(move || log.freeze()).await.expect("ended").expect("frozen");
+    let precertificate = entries[1].precertificate.as_deref().expect("precertificate");
+    let chain: Vec<&[u8]> = [precertificate].into_iter().chain(issuers.iter().map(Certificate::der)).collect();
+    let (status, _, body) = instance.add(ADD_PRE_CHAIN, &chain).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert!(body.starts_with(b"[log.frozen] "), "{}", String::from_utf8_lossy(&body));
+    assert_eq!(instance.json("/ctlog/ct/v1/get-sth").await["tree_size"], 1);
+    assert_eq!(
+        instance.json("/ctlog/ct/v1/get-entries?start=0&end=0").await["entries"].as_array().map(Vec::len),
+        Some(1)
+    );
+}

@@ -276,6 +276,8 @@ async fn missing_extra_and_swapped_tiles_are_found() {
         fixture.assert_fault(&path, Code::LOG_STORE_CORRUPT);
         fs::remove_file(&path).expect("removed");
     }
+    // An issuer that was being written when the process died.
+    fs::write(fixture.path("logs/ct/public/issuer/00.new"), "unfinished").expect("written");
     fixture.assert_clean();
 }
 
