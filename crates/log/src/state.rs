@@ -397,6 +397,24 @@ mod tests {
     }
 
     #[test]
+    fn an_edge_corrupted_before_signing_is_noticed() {
+        let log = log();
+        // Every bit of every hash that the next root is made of, in a log that plans and signs with what it holds.
+        let peaks = log.state.edge().peaks().to_vec();
+        for bit in 0..peaks.len() * 256 {
+            let mut flipped = peaks.clone();
+            flipped[bit / 256][bit % 256 / 8] ^= 1 << (bit % 8);
+            let mut state = log.state.clone();
+            state.edge = CompactRange::from_peaks(state.edge.size(), flipped).unwrap();
+            let plan = Plan::new(&state, vec![entry("next")], UnixMillis(50), UnixMillis(0));
+            let signature = key().sign(&plan.to_sign(state.profile())).as_ref().to_vec();
+            let bytes = plan.record(&state, &SALT, signature).unwrap();
+            let error = state.apply(&Record::parse(&bytes, &SALT).unwrap()).unwrap_err();
+            assert_eq!(error, StateError::Root(1), "bit {bit}");
+        }
+    }
+
+    #[test]
     fn records_that_do_not_continue_the_log_are_refused() {
         let log = log();
         let changes: [fn(&mut Parts<'_>); 4] =

@@ -330,13 +330,12 @@ impl Shared {
 
     /// Makes zeros for a segment, unless they would take what is to be left free.
     fn prepare(&self, length: u64) -> Result<Prepared, StoreError> {
-        let disk = &*self.settings.disk;
-        let path = || self.directory.clone();
-        let free = disk.free_space(&self.directory).map_err(|source| StoreError::Io { path: path(), source })?;
-        if free < self.settings.reserve.saturating_add(length) {
-            return Err(StoreError::Full { path: path() });
+        let (disk, path) = (&*self.settings.disk, self.directory.clone());
+        match disk.free_space(&path) {
+            Ok(free) if free < self.settings.reserve.saturating_add(length) => Err(StoreError::Full { path }),
+            Ok(_) => Prepared::new(disk, &path, length),
+            Err(source) => Err(StoreError::Io { path, source }),
         }
-        Prepared::new(disk, &self.directory, length)
     }
 
     /// The log cannot go on: nobody waits any longer, nothing is accepted.

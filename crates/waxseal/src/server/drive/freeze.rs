@@ -18,6 +18,7 @@ use waxseal_formats::merkle::Hash;
 use waxseal_formats::note::MAX_NOTE;
 use waxseal_io::disk::Disk;
 use waxseal_io::file;
+use waxseal_io::store::StoreError;
 use waxseal_log::profile::Profile;
 
 use super::publisher::Publisher;
@@ -133,14 +134,21 @@ impl Publisher {
         }
         // First what the marker promises, then the marker.
         self.sync()?;
-        let path = self.shared.directory.join(MARKER);
         let (disk, directory) = (&*self.shared.settings.disk, &self.shared.directory);
-        // Whoever asked is told that it is so for good: the name has to last as well.
-        let written = file::exchange(disk, &path, head.note.as_bytes()).and_then(|()| disk.sync_directory(directory));
+        let path = directory.join(MARKER);
+        let written = file::exchange(disk, &path, head.note.as_bytes());
         written.map_err(|source| DriveError::Io { path, source })?;
+        // Whoever asked is told that it is so for good: the name has to last as well.
+        sync_names(disk, directory)?;
         self.shared.enter(Phase::Frozen);
         Ok(ControlFlow::Break(()))
     }
+}
+
+/// Makes the names in the log's directory durable. A sync that failed is not tried again: the log cannot go on.
+pub(super) fn sync_names(disk: &dyn Disk, directory: &Path) -> Result<(), DriveError> {
+    let path = directory.to_owned();
+    Ok(disk.sync_directory(directory).map_err(|source| StoreError::NotDurable { path, source })?)
 }
 
 /// The last tree of a log that is frozen; `None` if it is not.

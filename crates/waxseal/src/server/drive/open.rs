@@ -24,7 +24,7 @@ use waxseal_log::segment::SegmentHeader;
 use waxseal_log::state::StateError;
 use waxseal_log::wal::WalError;
 
-use super::freeze::{Marker, Phase};
+use super::freeze::{Marker, Phase, sync_names};
 use super::lookup;
 use super::publisher::{CHECKPOINT, Position, Publisher, Records, read_synced};
 use super::{Committed, DriveError, Driver, Head, Log, LogHandle, Published, Queue, Settings, Shared, Space};
@@ -137,6 +137,10 @@ impl Reading {
     /// Publishes what was not published, and puts together what the threads will run.
     pub(super) fn assemble(self) -> Result<Assembled, DriveError> {
         let Self { directory, profile, signer, settings, lock, found, frozen } = self;
+        if frozen.is_some() {
+            // The process that froze it may have been killed just before its marker was durable.
+            sync_names(&*settings.disk, &directory)?;
+        }
         let public = directory.join("public");
         let objects = FileObjects::open(Arc::clone(&settings.disk), &public)
             .map_err(|source| DriveError::Io { path: public, source })?;

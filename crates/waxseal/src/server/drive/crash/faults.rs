@@ -15,7 +15,7 @@ fn load(world: &mut World) -> Result<(Vec<AppendError>, bool), String> {
     let mut refused = Vec::new();
     let Ok(mut process) = world.restart_or_fail()? else { return Ok((refused, false)) };
     let mut last = false;
-    for count in [1, 2, 255, 3, 60, 60, 1] {
+    for count in [1, 2, 255, 60, 1] {
         world.tick(7);
         let texts = world.fresh(count);
         let errors = world.append(&mut process, &texts)?;
@@ -52,7 +52,7 @@ fn an_operation_that_fails_loses_nothing() {
     };
     let (mut ended, mut went_on) = (0, 0);
     for at in 1..=operations() {
-        for fault in FAULTS {
+        for fault in FAULTS.into_iter().skip(usize::from(at % 2 == 0)).step_by(2).chain([Fault::NoSpace]) {
             let mut world = World::new();
             world.disk.fail_at(at, fault);
             let (refused, last) = load(&mut world).unwrap_or_else(|error| panic!("{fault:?} at {at}: {error}"));
@@ -74,11 +74,12 @@ fn an_operation_that_fails_loses_nothing() {
                 assert!(failures <= 1, "{what}");
                 *(if failures > 0 { &mut ended } else { &mut went_on }) += 1;
             }
-            for how in [None, Some(3)] {
-                cut(&world, how, at).recovers(at).unwrap_or_else(|error| panic!("{what}, then {how:?}: {error}"));
+            let how = if at % 2 == 0 { None } else { Some(3) };
+            cut(&world, how, at).recovers(at).unwrap_or_else(|error| panic!("{what}, then {how:?}: {error}"));
+            if operation.is_sync() {
+                let published = cut(&world, None, at).has_what_it_published(4 * at);
+                published.unwrap_or_else(|error| panic!("{what}, opened, then power cut: {error}"));
             }
-            let published = cut(&world, None, at).has_what_it_published(4 * at);
-            published.unwrap_or_else(|error| panic!("{what}, opened, then power cut: {error}"));
         }
     }
     assert!(ended > 50 && went_on > 50, "{ended} ended, {went_on} went on");

@@ -4,6 +4,7 @@
 //! a checkpoint. Whatever happens to the machine, that has to stay true.
 
 mod faults;
+mod freezing;
 mod full;
 mod schedules;
 mod stops;

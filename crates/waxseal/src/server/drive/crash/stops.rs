@@ -1,5 +1,7 @@
 //! The machine stops at every single operation, at those of recovery too, and in pairs.
 
+use waxseal_log::profile::Bodies;
+
 use super::{World, day};
 
 /// What is done to a machine that stopped: the process alone is killed, or the power is cut, with these choices of what is left.
@@ -39,12 +41,32 @@ fn nothing_acknowledged_is_lost_wherever_the_machine_stops() {
         world.disk.stop_at(at);
         day(&mut world).expect("no promise is broken while it runs");
         let last = world.disk.failure();
-        for how in CUTS {
+        for how in [None, Some(0), CUTS[usize::try_from(at).expect("small") % CUTS.len()]] {
             let recovered = cut(&world, how, at).recovers(at);
             recovered.unwrap_or_else(|error| panic!("stopped at {at} ({last:?}), then {how:?}: {error}"));
         }
         let published = cut(&world, None, at).has_what_it_published(at);
         published.unwrap_or_else(|error| panic!("killed at {at} ({last:?}), opened, then power cut: {error}"));
+    }
+}
+
+#[test]
+fn a_sealed_log_loses_nothing_either() {
+    let sealed = || {
+        let mut world = World::new();
+        world.profile.bodies = Bodies::Sealed;
+        world
+    };
+    let mut whole = sealed();
+    morning(&mut whole).expect("a good morning");
+    for at in 1..=whole.disk.operations() {
+        let mut world = sealed();
+        world.disk.stop_at(at);
+        morning(&mut world).expect("no promise is broken while it runs");
+        for how in [None, Some(3)] {
+            let recovered = cut(&world, how, at).recovers(at);
+            recovered.unwrap_or_else(|error| panic!("stopped at {at} ({:?}), {how:?}: {error}", world.disk.failure()));
+        }
     }
 }
 
@@ -59,7 +81,7 @@ fn nothing_acknowledged_is_lost_wherever_recovery_stops_too() {
         let last = world.disk.failure();
         // Each place with one way to stop, and all ways over all places.
         let how = CUTS[usize::try_from(at).expect("small") % CUTS.len()];
-        for within in 1.. {
+        for within in (1 + at % 2..).step_by(2) {
             let mut second = cut(&world, how, at);
             second.disk.stop_at(within);
             let opened = second.restart_or_fail().expect("no promise is broken while it is taken up").is_ok();
@@ -75,5 +97,5 @@ fn nothing_acknowledged_is_lost_wherever_recovery_stops_too() {
             pairs += 1;
         }
     }
-    assert!(pairs > 300, "{pairs}");
+    assert!(pairs > 200, "{pairs}");
 }

@@ -62,9 +62,9 @@ static SYNCS: &[(&str, Sync, Without)] = &[
 ];
 
 /// Stops the machine everywhere, as long as nothing is found to be wrong.
-fn stops_everywhere(sync: &'static Sync, operations: u64) -> Result<u64, String> {
+fn stops_everywhere(sync: &'static Sync, stops: impl Iterator<Item = u64>) -> Result<u64, String> {
     let mut ignored = 0;
-    for at in 1..=operations {
+    for at in stops {
         let mut world = World::new().ignore(sync);
         world.disk.stop_at(at);
         morning(&mut world)?;
@@ -81,12 +81,15 @@ fn stops_everywhere(sync: &'static Sync, operations: u64) -> Result<u64, String>
 fn every_sync_is_needed() {
     let operations = World::operations_of(morning);
     for (what, sync, without) in SYNCS {
-        let found = stops_everywhere(sync, operations);
         match without {
-            Without::Broken => assert!(found.is_err(), "not missed: {what}"),
-            Without::Kept => assert!(found.as_ref().is_ok_and(|ignored| *ignored > 0), "{what}: {found:?}"),
+            Without::Broken => {
+                assert!(stops_everywhere(sync, 1..=operations).is_err(), "not missed: {what}");
+            }
+            Without::Kept => {
+                let found = stops_everywhere(sync, (1..=operations).step_by(4));
+                assert!(found.as_ref().is_ok_and(|ignored| *ignored > 0), "{what}: {found:?}");
+            }
         }
-        println!("{what}: {found:?}");
     }
 }
 
