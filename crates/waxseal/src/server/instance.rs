@@ -20,6 +20,7 @@ use crate::server::tuf::{self, TufError};
 use crate::server::ui::{self, Ui};
 use crate::server::writers::Admission;
 use axum::Router;
+use axum::serve::ListenerExt as _;
 use std::fs::DirBuilder;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -195,7 +196,9 @@ impl Instance {
         if let Err(error) = &admin {
             tracing::warn!(%error, "`waxseal log` cannot reach this instance: it has to be stopped for it");
         }
-        let served = axum::serve(self.listener, self.router).with_graceful_shutdown(shutdown).await;
+        // An answer is one write: nothing is gained by waiting for more of it.
+        let listener = self.listener.tap_io(|connection| drop(connection.set_nodelay(true)));
+        let served = axum::serve(listener, self.router).with_graceful_shutdown(shutdown).await;
         renewal.abort();
         drop(admin);
         let operator = self.operator;

@@ -107,7 +107,7 @@ impl RekorV1 {
         if appended.repeated && !self.sealed() {
             return Err(Failure::exists(&id, location));
         }
-        tracing::info!(index = appended.index, "entry logged");
+        tracing::debug!(index = appended.index, "entry logged");
         let logged = Logged { index: appended.index, time: appended.time, body };
         let answer = self.answer(&logged, &appended.proof, &appended.head)?;
         let mut response = json_answer(StatusCode::CREATED, serde_json::json!({ &id: answer }).to_string());

@@ -164,7 +164,8 @@ async fn create_entry(State(rekor): State<Arc<RekorV2>>, request: Request) -> Re
     let body = read_body(request, MAX_BODY_LEN).await?;
     match rekor.create(&body).await {
         Ok((index, answer)) => {
-            tracing::info!(index, "entry logged");
+            // The request has its line already.
+            tracing::debug!(index, "entry logged");
             Ok(json_answer(StatusCode::CREATED, answer))
         }
         Err(refusal) => {
