@@ -2,7 +2,7 @@
 
 use waxseal_formats::entry::proposed::ProposedDsse;
 
-use super::v1::{Checked, Message, signer_key};
+use super::checked::{Checked, Message, signer_key};
 use super::{RekorError, search};
 
 /// Checks that every signature of the envelope is by one of the verifiers.

@@ -3,7 +3,7 @@
 use waxseal_formats::crypto::{KeyDetails, KeyKind};
 use waxseal_formats::entry::proposed::ProposedHashedRekord;
 
-use super::v1::{Checked, signer_key};
+use super::checked::{Checked, signer_key};
 use super::{RekorError, search};
 
 /// Whether this combination of key and hash is one that the log takes (rekor `client-signing-algorithms`).

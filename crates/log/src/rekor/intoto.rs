@@ -3,7 +3,7 @@
 use waxseal_formats::entry::proposed::{ProposedIntoto, ProposedIntoto001};
 use waxseal_formats::envelope::pae;
 
-use super::v1::{Checked, Message, signer_key};
+use super::checked::{Checked, Message, signer_key};
 use super::{RekorError, search};
 
 /// Checks that every signature is by the key that stands beside it. Upstream is content with one of the other keys, and then

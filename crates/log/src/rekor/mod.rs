@@ -1,5 +1,6 @@
 //! Rekor entries: submissions that are checked and brought into canonical form. One file for each kind of entry.
 
+mod checked;
 mod dsse_001;
 pub mod hashedrekord;
 mod hashedrekord_001;

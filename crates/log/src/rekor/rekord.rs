@@ -3,7 +3,7 @@
 use waxseal_formats::crypto::SignatureInvalid;
 use waxseal_formats::entry::proposed::ProposedRekord;
 
-use super::v1::{Checked, Message, signer_key};
+use super::checked::{Checked, Message, signer_key};
 use super::{RekorError, search};
 
 /// Checks that the key made the signature over the artifact.

@@ -4,7 +4,7 @@ use waxseal_formats::crypto::HashAlgorithm;
 use waxseal_formats::entry::proposed::ProposedRfc3161;
 
 use super::RekorError;
-use super::v1::Checked;
+use super::checked::Checked;
 
 /// Checks that the token is signed by the certificate that it carries. Whose certificate that is, is not the log's question.
 pub(super) fn check(entry: &ProposedRfc3161) -> Result<Checked, RekorError> {

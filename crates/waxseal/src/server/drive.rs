@@ -12,6 +12,7 @@ pub mod fsck;
 mod lookup;
 mod open;
 mod publisher;
+mod records;
 mod space;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use freeze::Phase;
 use tokio::sync::oneshot;
 use waxseal_formats::merkle::{Hash, verify_inclusion};
 use waxseal_formats::note::KeyId;
@@ -157,6 +157,21 @@ struct Committed {
     head: Head,
     batch: Option<Arc<Batch>>,
     tail: Tail,
+}
+
+/// What a log is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// It takes entries.
+    Running,
+    /// What was queued is durable, and is being published for the last time.
+    Freezing,
+    /// Its marker is durable.
+    Frozen,
+    /// It is being stopped.
+    Stopping,
+    /// It cannot go on.
+    Failed,
 }
 
 /// What readers may know of.

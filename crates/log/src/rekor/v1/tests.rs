@@ -3,6 +3,7 @@ use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _};
 use waxseal_formats::code::Code;
+use waxseal_formats::crypto::{Digest, HashAlgorithm, PublicKey};
 use waxseal_formats::entry::Verifier;
 use waxseal_formats::envelope::pae;
 use waxseal_formats::json::{decode_base64, encode_base64};

@@ -22,25 +22,10 @@ use waxseal_io::store::StoreError;
 use waxseal_log::profile::Profile;
 
 use super::publisher::Publisher;
-use super::{DriveError, Head, LogHandle, Shared, lock};
+use super::{DriveError, Head, LogHandle, Phase, Shared, lock};
 
 /// Name of the marker.
 pub(super) const MARKER: &str = "frozen";
-
-/// What a log is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// It takes entries.
-    Running,
-    /// What was queued is durable, and is being published for the last time.
-    Freezing,
-    /// Its marker is durable.
-    Frozen,
-    /// It is being stopped.
-    Stopping,
-    /// It cannot go on.
-    Failed,
-}
 
 /// Why a log was not frozen. It takes no entries until it is opened again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

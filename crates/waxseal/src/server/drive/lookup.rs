@@ -22,7 +22,7 @@ use waxseal_log::sequencer::NewEntry;
 use waxseal_log::state::StateError;
 use waxseal_log::wal::{Record, WalError};
 
-use super::publisher::Records;
+use super::records::Records;
 use super::tree::Nodes;
 use super::{DriveError, LogHandle, Sequenced, Shared, TreeError};
 

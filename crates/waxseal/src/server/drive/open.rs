@@ -24,10 +24,11 @@ use waxseal_log::segment::SegmentHeader;
 use waxseal_log::state::StateError;
 use waxseal_log::wal::WalError;
 
-use super::freeze::{Marker, Phase, sync_names};
+use super::freeze::{Marker, sync_names};
 use super::lookup;
-use super::publisher::{CHECKPOINT, Position, Publisher, Records, read_synced};
-use super::{Committed, DriveError, Driver, Head, Log, LogHandle, Published, Queue, Settings, Shared, Space};
+use super::publisher::{CHECKPOINT, Publisher, read_synced};
+use super::records::{Position, Records};
+use super::{Committed, DriveError, Driver, Head, Log, LogHandle, Phase, Published, Queue, Settings, Shared, Space};
 
 /// What a disk writes wholly or not at all, in bytes.
 const SECTOR: usize = 512;

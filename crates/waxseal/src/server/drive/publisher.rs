@@ -19,8 +19,8 @@ use waxseal_log::segment::{MAX_HEADER, SegmentHeader};
 use waxseal_log::synced;
 use waxseal_log::wal::WalError;
 
-use super::freeze::Phase;
-use super::{DriveError, Head, Shared, lock, lookup};
+use super::records::{Position, Records};
+use super::{DriveError, Head, Phase, Shared, lock, lookup};
 
 /// Name of the published checkpoint.
 pub(super) const CHECKPOINT: &str = "checkpoint";
@@ -28,48 +28,6 @@ pub(super) const CHECKPOINT: &str = "checkpoint";
 const SYNC_ENTRIES: u64 = 1 << 16;
 /// Time after which an index is made again that could not be made.
 const MENDING_PAUSE: Duration = Duration::from_secs(60);
-
-/// Reads the records of a log over all its segments.
-#[derive(Clone)]
-pub(super) struct Records {
-    pub(super) segment: Arc<Segment>,
-    pub(super) scanner: Scanner,
-}
-
-impl Records {
-    /// Starts at the beginning of a segment.
-    pub(super) fn open(disk: &dyn Disk, directory: &Path, sequence: u64) -> Result<(Self, SegmentHeader), DriveError> {
-        let segment = Segment::open(disk, directory, sequence)?;
-        let mut bytes = vec![0; MAX_HEADER];
-        segment.read(0, &mut bytes)?;
-        let damaged = |error| DriveError::Segment { path: segment.path().to_owned(), error };
-        let header = SegmentHeader::parse(&bytes).map_err(damaged)?;
-        if header.sequence != sequence {
-            return Err(damaged(WalError::Segment("its name is that of another record")));
-        }
-        let scanner = Scanner::new(&header);
-        Ok((Self { segment: Arc::new(segment), scanner }, header))
-    }
-
-    /// Reads the next record of the segment.
-    pub(super) fn next<'b>(&mut self, scope: Scope, buffer: &'b mut Vec<u8>) -> Result<Scan<'b>, DriveError> {
-        let segment = &self.segment;
-        let mut read = |offset: u64, part: &mut [u8]| segment.read(offset, part).map_err(DriveError::from);
-        self.scanner.next(scope, &mut read, buffer).map_err(|error| match error {
-            DriveError::Wal(error) => DriveError::Segment { path: segment.path().to_owned(), error },
-            other => other,
-        })
-    }
-}
-
-/// Where an entry stands in the records.
-#[derive(Clone)]
-pub(super) struct Position {
-    /// Before its record.
-    pub(super) records: Records,
-    /// Entries of that record before it.
-    pub(super) skip: u64,
-}
 
 /// What only the publisher thread touches.
 pub(super) struct Publisher {
