@@ -154,7 +154,7 @@ fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             let path = entry.expect("entry").path();
             if path.is_dir() {
                 folders.push(path);
-            } else if !path.to_string_lossy().contains("/index.sqlite") {
+            } else {
                 found.insert(path.clone(), fs::read(&path).expect("readable"));
             }
         }
@@ -447,17 +447,28 @@ async fn an_index_has_the_rows_of_the_records() {
         let fixture = Fixture::filled(bodies).await;
         let path = fixture.path("logs/rekor-v1/index.sqlite");
         let before = fixture.files();
-        assert!(before.get(&path).is_some_and(|file| !file.is_empty()));
+        assert!(before.contains_key(&path));
+        let view =
+            |log: &str| ["", "-wal", "-shm"].map(|suffix| fixture.path(&format!("logs/{log}/index.sqlite{suffix}")));
+        let contents = |log: &str| view(log).map(|path| fs::read(path).ok());
+        let replace = |contents: &[Option<Vec<u8>>; 3]| {
+            for (path, bytes) in view("rekor-v1").iter().zip(contents) {
+                match bytes {
+                    Some(bytes) => fs::write(path, bytes).expect("written"),
+                    None => drop(fs::remove_file(path)),
+                }
+            }
+        };
         // That of another log, of another time, and none at all.
-        fs::copy(fixture.path("logs/ct/index.sqlite"), &path).expect("copied");
+        replace(&contents("ct"));
         fixture.assert_fault(&path, Code::LOG_STORE_CORRUPT);
-        fs::write(&path, "no index").expect("written");
+        replace(&[Some(b"no index".to_vec()), None, None]);
         fixture.assert_fault(&path, Code::LOG_STORE_CORRUPT);
-        fs::remove_file(&path).expect("removed");
+        replace(&[None, None, None]);
         fixture.assert_clean();
         fixture.append("rekor-v1", 5..30).await;
         fixture.assert_clean();
-        let newer = fs::read(&path).expect("read");
+        let newer = contents("rekor-v1");
         for (path, bytes) in before.iter().filter(|(path, _)| path.starts_with(fixture.path("logs/rekor-v1"))) {
             fs::write(path, bytes).expect("written");
         }
@@ -465,7 +476,7 @@ async fn an_index_has_the_rows_of_the_records() {
             fs::remove_file(path).expect("removed");
         }
         fixture.assert_clean();
-        fs::write(&path, newer).expect("written");
+        replace(&newer);
         fixture.assert_fault(&path, Code::LOG_STORE_CORRUPT);
     }
 }
