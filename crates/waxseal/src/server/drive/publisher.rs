@@ -11,11 +11,10 @@ use waxseal_formats::tile::{TILE_WIDTH, TileId, TileKind};
 use waxseal_io::disk::Disk;
 use waxseal_io::file;
 use waxseal_io::index::{Index, IndexError};
-use waxseal_io::store::{Segment, StoreError};
+use waxseal_io::store::StoreError;
 use waxseal_log::profile::Bodies;
 use waxseal_log::publish::{self, Bundler};
-use waxseal_log::scan::{Scan, Scanner, Scope};
-use waxseal_log::segment::{MAX_HEADER, SegmentHeader};
+use waxseal_log::scan::{Scan, Scope};
 use waxseal_log::synced;
 use waxseal_log::wal::WalError;
 
