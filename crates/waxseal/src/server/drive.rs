@@ -150,6 +150,8 @@ struct Queue {
     open: bool,
     /// Nothing more is queued, ever; what is queued is finished.
     frozen: bool,
+    /// The driver waits and nobody has woken it yet: only then an entry has to.
+    idle: bool,
 }
 
 /// What is durable.
@@ -178,6 +180,9 @@ enum Phase {
 struct Published {
     head: Head,
     phase: Phase,
+    /// The publisher waits for the tree to grow, and nobody has woken it yet. While it pauses it is left alone: waking it for
+    /// each batch would cost a switch of threads a batch.
+    idle: bool,
 }
 
 struct Shared {
@@ -329,8 +334,11 @@ impl Shared {
             return Err(AppendError::Stopped);
         }
         queue.pool.push(entry, sender).map_err(|_| AppendError::Busy)?;
+        let idle = std::mem::take(&mut queue.idle);
         drop(queue);
-        self.arrived.notify_one();
+        if idle {
+            self.arrived.notify_one();
+        }
         Ok(receiver)
     }
 
@@ -338,8 +346,10 @@ impl Shared {
     fn next_batch(&self) -> Waiting {
         let mut queue = lock(&self.queue);
         while queue.open && !queue.frozen && queue.pool.is_empty() {
+            queue.idle = true;
             queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
+        queue.idle = false;
         queue.pool.take()
     }
 
@@ -443,9 +453,11 @@ impl Driver {
         self.shared.committed_size.store(plan.checkpoint.size, Ordering::Release);
         self.answer(&plan, waiters, None);
         self.ask_for_segment();
-        // Taking the lock makes sure that the publisher is either waiting, or will look before it waits.
-        drop(lock(&self.shared.published));
-        self.shared.grown.notify_one();
+        // Under the lock the publisher is either waiting, or will look before it waits. All are woken: whoever waits for the
+        // log to freeze waits here as well.
+        if std::mem::take(&mut lock(&self.shared.published).idle) {
+            self.shared.grown.notify_all();
+        }
         Ok(())
     }
 

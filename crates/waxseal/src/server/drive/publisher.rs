@@ -133,8 +133,10 @@ impl Publisher {
         loop {
             let grown = self.shared.committed_size.load(Ordering::Acquire) > published.head.size;
             if grown || published.phase != Phase::Running || self.broken_index().is_some() {
+                published.idle = false;
                 return published.phase;
             }
+            published.idle = true;
             published = self.shared.grown.wait(published).unwrap_or_else(PoisonError::into_inner);
         }
     }
