@@ -180,24 +180,52 @@ pub fn canonical_hashedrekord_002(
     #[derive(Serialize)]
     struct HashedRekord<'a> {
         data: Data<'a>,
-        signature: request::WireSignature<'a>,
+        signature: Signature<'a>,
     }
     #[derive(Serialize)]
     struct Data<'a> {
         algorithm: &'a str,
         digest: String,
     }
+    #[derive(Serialize)]
+    struct Signature<'a> {
+        content: String,
+        verifier: LeafVerifier<'a>,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct LeafVerifier<'a> {
+        key_details: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        public_key: Option<Raw>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        x509_certificate: Option<Raw>,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Raw {
+        raw_bytes: String,
+    }
+    let (public_key, x509_certificate) = match verifier {
+        Verifier::PublicKey(spki) => (Some(Raw { raw_bytes: encode_base64(spki) }), None),
+        Verifier::Certificate(der) => (None, Some(Raw { raw_bytes: encode_base64(der) })),
+    };
     let body = Body {
         api_version: "0.0.2",
         kind: "hashedrekord",
         spec: Spec {
             hashed_rekord: HashedRekord {
                 data: Data { algorithm: digest.algorithm().protobuf_name(), digest: encode_base64(digest.as_bytes()) },
-                signature: request::WireSignature::new(signature, key_details, verifier),
+                signature: Signature {
+                    content: encode_base64(signature),
+                    verifier: LeafVerifier { key_details: key_details.name(), public_key, x509_certificate },
+                },
             },
         },
     };
-    serde_json_canonicalizer::to_vec(&body).unwrap_or_default()
+    // JCS without a canonicalizer, which takes longer than hashing the entry: the fields above stand in the order of their names,
+    // and base64 and names of algorithms have nothing to escape.
+    serde_json::to_vec(&body).unwrap_or_default()
 }
 
 impl Verifier {

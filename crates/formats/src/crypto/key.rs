@@ -188,10 +188,13 @@ impl PublicKey {
     /// # Errors
     /// [`SignatureInvalid`], also for Ed25519, which signs messages and not digests.
     pub fn verify_digest(&self, digest: &Digest, signature: &[u8]) -> Result<(), SignatureInvalid> {
-        let verification = verification(self.kind, SignatureAlgorithm::of_key(self.kind, digest.algorithm()))
-            .ok_or(SignatureInvalid)?;
+        let algorithm = SignatureAlgorithm::of_key(self.kind, digest.algorithm());
+        let verification = verification(self.kind, algorithm).ok_or(SignatureInvalid)?;
         let imported = provider_digest::Digest::import_less_safe(digest.as_bytes(), digest.algorithm().provider())
             .map_err(|_| SignatureInvalid)?;
+        if algorithm == self.default_algorithm() {
+            return self.parsed.verify_digest_sig(&imported, signature).map_err(|_| SignatureInvalid);
+        }
         provider::UnparsedPublicKey::new(verification, &self.raw)
             .verify_digest(&imported, signature)
             .map_err(|_| SignatureInvalid)

@@ -217,7 +217,7 @@ fn read_verifier(node: &Node<'_>) -> Result<(KeyDetails, Verifier), RequestError
 
 /// `Signature` of requests and leaves.
 #[derive(Serialize)]
-pub(super) struct WireSignature<'a> {
+struct WireSignature<'a> {
     content: String,
     verifier: WireVerifier<'a>,
 }
@@ -240,7 +240,7 @@ enum Arm {
 }
 
 impl WireSignature<'_> {
-    pub(super) fn new(signature: &[u8], key_details: KeyDetails, verifier: &Verifier) -> Self {
+    fn new(signature: &[u8], key_details: KeyDetails, verifier: &Verifier) -> Self {
         let arm = match verifier {
             Verifier::Certificate(der) => Arm::X509Certificate { raw_bytes: encode_base64(der) },
             Verifier::PublicKey(spki) => Arm::PublicKey { raw_bytes: encode_base64(spki) },

@@ -99,11 +99,14 @@ pub(super) struct Public {
     synced: u64,
     /// Leaves of the published tree.
     published: u64,
+    /// Whether the checkpoint says so: otherwise it was being replaced, and narrower tiles may be gone with the old one.
+    settled: bool,
 }
 
 impl Public {
     pub(super) fn new(root: PathBuf, synced: u64, published: Option<u64>) -> Self {
-        Self { root, synced, published: published.unwrap_or(synced).max(synced) }
+        let settled = published.is_some();
+        Self { root, synced, published: published.unwrap_or(synced).max(synced), settled }
     }
 
     /// Looks at the files of a tile, of which `bytes` are the contents in its widest form.
@@ -135,7 +138,7 @@ impl Public {
         }
         let Some(wanted) = wanted.filter(|_| !found) else { return };
         // A partial tile that was durable goes when a wider one replaces it, which may not be durable yet.
-        if self.is_durable(&wanted) {
+        if self.is_durable(&wanted) && (wanted.is_full() || self.settled) {
             report.fault(&self.root.join(wanted.to_string()), None, "it is missing");
         } else {
             report.not_durable = report.not_durable.saturating_add(1);
