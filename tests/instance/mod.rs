@@ -125,6 +125,8 @@ impl Up {
         let log = std::fs::File::options().create(true).append(true).open(home.path("up.log")).expect("log file");
         let start = usize::try_from(log.metadata().expect("log file").len()).expect("length");
         let mut command = home.command(&arguments);
+        // A line for each request: what must not be written down is looked for in all of them.
+        command.env("WAXSEAL_LOG", "waxseal=debug");
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().expect("up starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("stdout")).read_line(&mut line).expect("stdout");
