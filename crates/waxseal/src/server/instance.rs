@@ -5,6 +5,7 @@ use crate::server::admin::Admin;
 use crate::server::config::{self, ConfigError, UpSettings};
 use crate::server::ct::issuers::{Issuers, IssuersError};
 use crate::server::ct::{self, CtLog};
+use crate::server::first_entry::FirstEntryError;
 use crate::server::fulcio::{self, Fulcio};
 use crate::server::gateway;
 use crate::server::idp::claims::IssuerKind;
@@ -90,8 +91,8 @@ pub enum StartError {
     #[error(transparent)]
     Log(#[from] LogError),
     /// The Rekor v1 log's own entry.
-    #[error(transparent)]
-    RekorV1(#[from] rekor_v1::OpenError),
+    #[error("the Rekor v1 log's first entry: {0}")]
+    RekorV1(#[from] FirstEntryError),
     /// The Rekor log's own entry, what clients are told, and the TUF repository that tells them.
     #[error(transparent)]
     Operate(#[from] OperateError),

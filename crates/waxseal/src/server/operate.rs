@@ -14,9 +14,10 @@
 
 use crate::server::describe::{describe, shard_url};
 use crate::server::drive::{Log, LogHandle};
+use crate::server::first_entry::FirstEntryError;
 use crate::server::logs::{LogError, Logs, open_next};
 use crate::server::material::{Frozen, Material, MaterialError, Shard};
-use crate::server::rekor_v2::{self, RekorV2};
+use crate::server::rekor_v2::RekorV2;
 use crate::server::tuf::{self, Tuf, TufError};
 use crate::server::writers::Admission;
 use jiff::SignedDuration;
@@ -121,8 +122,8 @@ pub enum OperateError {
     #[error(transparent)]
     Log(#[from] LogError),
     /// The new shard's first entry.
-    #[error(transparent)]
-    Rekor(#[from] rekor_v2::OpenError),
+    #[error("the Rekor log's first entry: {0}")]
+    Rekor(#[from] FirstEntryError),
     /// The new shard's first entry is not published.
     #[error("the first entry of the new shard was not published within {} seconds", PUBLISHED_WITHIN.as_secs())]
     Unpublished,
@@ -175,7 +176,7 @@ impl Operator {
     /// The operator of the logs in `data_dir`. To be made within a runtime, which runs what the logs have to do.
     ///
     /// # Errors
-    /// [`rekor_v2::OpenError`] for the first entry of a new instance; what cannot be told to clients, and [`TufError`].
+    /// [`FirstEntryError`] for the first entry of a new instance; what cannot be told to clients, and [`TufError`].
     pub async fn new(
         data_dir: PathBuf,
         url: String,

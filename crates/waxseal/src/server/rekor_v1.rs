@@ -10,7 +10,8 @@ mod failure;
 mod find;
 mod info;
 
-use crate::server::drive::{AppendError, LogHandle};
+use crate::server::drive::LogHandle;
+use crate::server::first_entry::{FirstEntryError, SignedName};
 use crate::server::gateway::{json_answer, read_body};
 use crate::server::writers::Admission;
 use axum::Router;
@@ -20,15 +21,13 @@ use axum::response::Response;
 use axum::routing::{any, get, post};
 use failure::Failure;
 use std::sync::Arc;
-use waxseal_formats::code::Code;
-use waxseal_formats::crypto::{HashAlgorithm, KeyKind};
 use waxseal_formats::entry::PemVerifier;
 use waxseal_formats::entry::proposed::{MAX_PROPOSED_LEN, ProposedEntry, ProposedHashedRekord};
 use waxseal_formats::merkle::Hash;
-use waxseal_io::signer::{KeyPair, Signer, SignerError};
+use waxseal_io::signer::{KeyPair, SignerError};
 use waxseal_log::UnixMillis;
 use waxseal_log::profile::{Bodies, rekor_v1_tree_id};
-use waxseal_log::rekor::{RekorError, v1};
+use waxseal_log::rekor::v1;
 
 /// The Rekor v1 log of an instance.
 pub struct RekorV1 {
@@ -36,32 +35,6 @@ pub struct RekorV1 {
     signer: Arc<KeyPair>,
     tree_id: u64,
     admission: Arc<Admission>,
-}
-
-/// Why the log cannot be taken into service.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The log's own entry cannot be made.
-    #[error("the Rekor v1 log's first entry: {0}")]
-    Signer(#[from] SignerError),
-    /// The log's own entry is refused.
-    #[error("the Rekor v1 log's first entry: {0}")]
-    Entry(#[from] RekorError),
-    /// The log's own entry cannot be logged.
-    #[error("the Rekor v1 log's first entry: {0}")]
-    Append(#[from] AppendError),
-}
-
-impl OpenError {
-    /// The reason code.
-    #[must_use]
-    pub fn code(&self) -> Code {
-        match self {
-            Self::Signer(_) => Code::KEY_UNSUPPORTED,
-            Self::Entry(error) => error.code(),
-            Self::Append(error) => error.code(),
-        }
-    }
 }
 
 /// An entry in the log.
@@ -76,8 +49,12 @@ impl RekorV1 {
     /// JSON leaves out and sigstore-python then misses, and no client ever sees an empty tree, which the API cannot express.
     ///
     /// # Errors
-    /// [`OpenError`].
-    pub async fn open(log: LogHandle, signer: Arc<KeyPair>, admission: Arc<Admission>) -> Result<Arc<Self>, OpenError> {
+    /// [`FirstEntryError`].
+    pub async fn open(
+        log: LogHandle,
+        signer: Arc<KeyPair>,
+        admission: Arc<Admission>,
+    ) -> Result<Arc<Self>, FirstEntryError> {
         if log.head().size == 0 && !log.is_frozen() {
             let first = v1::admit(&own_entry(&log.profile().origin)?)?.into_entry()?;
             log.append(first).await?;
@@ -123,13 +100,8 @@ impl RekorV1 {
 
 /// A genuine entry over the log's name, signed with a key that is used for nothing else.
 fn own_entry(origin: &str) -> Result<ProposedEntry, SignerError> {
-    let key = KeyPair::generate(KeyKind::EcdsaP256)?;
-    let message = format!("The first entry of the log {origin}\n");
-    Ok(ProposedEntry::HashedRekord(ProposedHashedRekord {
-        digest: HashAlgorithm::Sha256.digest(message.as_bytes()),
-        signature: key.sign(message.as_bytes())?,
-        verifier: PemVerifier::Key(key.public_key().clone()),
-    }))
+    let SignedName { digest, signature, key } = SignedName::of(origin)?;
+    Ok(ProposedEntry::HashedRekord(ProposedHashedRekord { digest, signature, verifier: PemVerifier::Key(key) }))
 }
 
 /// The routes of Rekor v1.

@@ -7,6 +7,7 @@ mod shards;
 pub use shards::PATH as SHARD_PATH;
 
 use crate::server::drive::{AppendError, Appended, LogHandle};
+use crate::server::first_entry::{FirstEntryError, SignedName};
 use crate::server::gateway::{Refusal, Status, json_answer, method_not_allowed, read_body};
 use crate::server::tiles;
 use crate::server::writers::Admission;
@@ -19,10 +20,10 @@ use shards::Shards;
 use std::sync::{Arc, RwLock};
 use waxseal_formats::bundle::{InclusionProof, LogEntry};
 use waxseal_formats::code::Code;
-use waxseal_formats::crypto::{HashAlgorithm, KeyDetails, KeyKind};
+use waxseal_formats::crypto::KeyDetails;
 use waxseal_formats::entry::Verifier;
 use waxseal_formats::entry::request::{CreateEntryRequest, HashedRekordRequest, RequestError};
-use waxseal_io::signer::{KeyPair, Signer, SignerError};
+use waxseal_io::signer::SignerError;
 use waxseal_log::rekor::{RekorError, admit};
 use waxseal_log::sequencer::NewEntry;
 
@@ -37,50 +38,24 @@ pub struct RekorV2 {
     admission: Arc<Admission>,
 }
 
-/// Why the log cannot be taken into service.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The log's own entry cannot be made.
-    #[error("the Rekor log's first entry: {0}")]
-    Signer(#[from] SignerError),
-    /// The log's own entry is refused.
-    #[error("the Rekor log's first entry: {0}")]
-    Entry(#[from] RekorError),
-    /// The log's own entry cannot be logged.
-    #[error("the Rekor log's first entry: {0}")]
-    Append(#[from] AppendError),
-}
-
-impl OpenError {
-    /// The reason code.
-    #[must_use]
-    pub fn code(&self) -> Code {
-        match self {
-            Self::Signer(_) => Code::KEY_UNSUPPORTED,
-            Self::Entry(error) => error.code(),
-            Self::Append(error) => error.code(),
-        }
-    }
-}
-
 impl RekorV2 {
     /// Takes the log into service; it needs a [first entry](RekorV2::begin), which it gets here.
     ///
     /// # Errors
-    /// [`OpenError`].
-    pub async fn open(log: LogHandle, admission: Arc<Admission>) -> Result<Arc<Self>, OpenError> {
+    /// [`FirstEntryError`].
+    pub async fn open(log: LogHandle, admission: Arc<Admission>) -> Result<Arc<Self>, FirstEntryError> {
         Self::with_former(Vec::new(), log, admission).await
     }
 
     /// As [`RekorV2::open`], behind the shards that took the entries before, in the order of their creation.
     ///
     /// # Errors
-    /// [`OpenError`].
+    /// [`FirstEntryError`].
     pub async fn with_former(
         former: Vec<LogHandle>,
         active: LogHandle,
         admission: Arc<Admission>,
-    ) -> Result<Arc<Self>, OpenError> {
+    ) -> Result<Arc<Self>, FirstEntryError> {
         Self::begin(&active).await?;
         Ok(Arc::new(Self { shards: RwLock::new(Shards { former, active }), admission }))
     }
@@ -89,8 +64,8 @@ impl RekorV2 {
     /// sigstore-python then misses.
     ///
     /// # Errors
-    /// [`OpenError`].
-    pub async fn begin(log: &LogHandle) -> Result<(), OpenError> {
+    /// [`FirstEntryError`].
+    pub async fn begin(log: &LogHandle) -> Result<(), FirstEntryError> {
         if log.head().size == 0 && !log.is_frozen() {
             let first = admit(&own_entry(&log.profile().origin)?)?;
             log.append(first).await?;
@@ -135,13 +110,12 @@ fn answer(log: &LogHandle, appended: Appended, canonicalized_body: Vec<u8>) -> S
 
 /// A genuine entry over the log's name, signed with a key that is used for nothing else.
 fn own_entry(origin: &str) -> Result<CreateEntryRequest, SignerError> {
-    let key = KeyPair::generate(KeyKind::EcdsaP256)?;
-    let message = format!("The first entry of the log {origin}\n");
+    let SignedName { digest, signature, key } = SignedName::of(origin)?;
     Ok(CreateEntryRequest::HashedRekord(HashedRekordRequest {
-        digest: HashAlgorithm::Sha256.digest(message.as_bytes()),
-        signature: key.sign(message.as_bytes())?,
+        digest,
+        signature,
         key_details: KeyDetails::PkixEcdsaP256Sha256,
-        verifier: Verifier::PublicKey(key.public_key().spki_der().to_vec()),
+        verifier: Verifier::PublicKey(key.spki_der().to_vec()),
     }))
 }
 
@@ -225,10 +199,12 @@ mod tests {
     use tower::ServiceExt as _;
     use waxseal_authority::writers::Writers;
     use waxseal_formats::checkpoint::SignedCheckpoint;
+    use waxseal_formats::crypto::KeyKind;
     use waxseal_formats::entry::Entry;
     use waxseal_formats::json::decode_base64;
     use waxseal_formats::merkle::{leaf_hash, verify_inclusion};
     use waxseal_formats::tile::{TileId, TileKind, parse_bundle};
+    use waxseal_io::signer::{KeyPair, Signer as _};
     use waxseal_log::pool::Limits;
     use waxseal_log::profile::{Bodies, Face, Profile};
     use waxseal_testkit::{Exchange, vectors};

@@ -3,8 +3,9 @@
 //! They have one origin, since that is the host's name, and different keys. What is cached has to be asked for at `/shard/N`: at `/`
 //! another tree is served after every change of shards.
 
-use super::{OpenError, RekorV2, create_entry};
+use super::{RekorV2, create_entry};
 use crate::server::drive::{AppendError, Appended, LogHandle};
+use crate::server::first_entry::FirstEntryError;
 use crate::server::gateway::{Refusal, Status, method_not_allowed, not_found};
 use crate::server::tiles;
 use axum::Router;
@@ -34,8 +35,8 @@ impl RekorV2 {
     /// those under way. That one can be frozen now, and is returned.
     ///
     /// # Errors
-    /// [`OpenError`]; then everything is as before.
-    pub async fn switch(&self, log: LogHandle) -> Result<LogHandle, OpenError> {
+    /// [`FirstEntryError`]; then everything is as before.
+    pub async fn switch(&self, log: LogHandle) -> Result<LogHandle, FirstEntryError> {
         Self::begin(&log).await?;
         let mut shards = self.shards.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut shards.active, log);
