@@ -3,13 +3,20 @@
 //! Both are measured in the same run, so that a ratio means the same on another machine and on a busy day. Nothing
 //! here fails on a time.
 
+mod figures;
+mod issue;
 mod loader;
 mod log;
 mod measure;
 mod primitives;
 mod rows;
+mod sign;
+mod stamp;
 
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::ensure;
 use serde_json::json;
@@ -32,6 +39,38 @@ pub(crate) struct Arguments {
 enum What {
     /// The logs under load
     Log(log::Arguments),
+    /// Certificates under load
+    Issue(Binary),
+    /// Timestamps under load
+    Stamp(Binary),
+    /// One signature from end to end, the first one of a new instance, and the memory of an idle one
+    Sign(Binary),
+}
+
+/// What is measured.
+#[derive(Clone, Debug, clap::Args)]
+struct Binary {
+    /// The waxseal to measure [default: what `cargo build --release` makes]
+    #[arg(long, value_name = "FILE")]
+    waxseal: Option<PathBuf>,
+}
+
+impl What {
+    /// Measures one of the authorities.
+    fn measure(&self, root: &Path, folder: &Path, primitives: &Primitives) -> anyhow::Result<Vec<figures::Row>> {
+        let (binary, measure): (_, fn(&Path, &Path, &Primitives) -> _) = match self {
+            Self::Log(arguments) => return log::measure(root, folder, arguments, primitives),
+            Self::Issue(binary) => (binary, issue::measure),
+            Self::Stamp(binary) => (binary, stamp::measure),
+            Self::Sign(binary) => (binary, sign::measure),
+        };
+        measure(&built(root, binary.waxseal.as_ref())?, folder, primitives)
+    }
+}
+
+/// The given waxseal, or a release build of this checkout.
+fn built(root: &Path, given: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
+    given.map_or_else(|| interop::build(root), |file| Ok(file.clone()))
 }
 
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
@@ -71,10 +110,15 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
         return again_in_release(root);
     }
     let folder = tempfile::Builder::new().prefix("waxseal-bench-").tempdir_in(durable_folder(root))?;
-    if let Some(What::Log(of_log)) = &arguments.what {
-        return log::run(root, folder.path(), of_log, arguments.output);
-    }
     let primitives = Primitives::measure(folder.path())?;
+    if let Some(what) = &arguments.what {
+        let rows = what.measure(root, folder.path(), &primitives)?;
+        match arguments.output {
+            Output::Table => println!("{}", figures::table(&primitives, &rows)),
+            Output::Json => println!("{}", figures::as_json(&primitives, &rows)),
+        }
+        return Ok(());
+    }
     let rows =
         interop::with_instance(&interop::build(root)?, folder.path(), &interop::Options::default(), rows::measure)?;
     match arguments.output {
@@ -85,7 +129,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// Where files are really written: /tmp may be memory.
-fn durable_folder(root: &Path) -> std::path::PathBuf {
+fn durable_folder(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder))
 }
 

@@ -28,7 +28,8 @@ use waxseal_log::{
     sequencer::NewEntry,
 };
 
-use super::{CONNECTIONS, Ratio, Row, Target, median};
+use super::{CONNECTIONS, median};
+use crate::bench::figures::{Ratio, Row, Target};
 use crate::bench::loader::{self, Answered, Load, cpu_beside};
 
 /// Bytes of an entry.

@@ -11,11 +11,13 @@ use anyhow::Context;
 use waxseal::server::drive::LogHandle;
 
 use super::{
-    Ratio, Row, Target,
     bare::{Bare, Server, fill},
-    median, once,
+    median,
 };
-use crate::bench::loader::Answered;
+use crate::bench::{
+    figures::{Ratio, Row, Target, once},
+    loader::Answered,
+};
 
 /// Entries of the small log.
 const SMALL: u64 = 10_000;

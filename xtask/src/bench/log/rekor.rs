@@ -17,9 +17,10 @@ use waxseal_formats::{
 };
 use waxseal_io::signer::{KeyPair, Signer};
 
-use super::{CONNECTIONS, Ratio, Row, Target, cores};
+use super::CONNECTIONS;
 use crate::{
     bench::{
+        figures::{Ratio, Row, Target, cores},
         loader::{self, Answered, Load, cpu_of},
         primitives::{Primitive, Primitives},
     },
