@@ -180,6 +180,11 @@ impl Signer for KeyPair {
         &self.public
     }
 
+    /// Of the kinds here RSA alone takes its time.
+    fn is_quick(&self) -> bool {
+        !matches!(self.key, PrivateKey::Rsa(_))
+    }
+
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
         match &self.key {
             PrivateKey::Ecdsa(key) => key

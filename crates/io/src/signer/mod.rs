@@ -9,7 +9,12 @@ use waxseal_formats as formats;
 
 pub use file::KeyPair;
 
-/// Holds one private key. Implementations may block (a token, a network service): call them where blocking is allowed.
+/// Holds one private key. Implementations may block (a token, a network service) unless they are [quick](Signer::is_quick):
+/// call them where blocking is allowed.
+///
+/// What it returns verifies under [`Signer::public_key`]: engines rely on it and do not verify again what was signed for them,
+/// which would cost three times what the signature did. A key in this process is trusted to do so; an implementation whose key is
+/// elsewhere verifies what comes back before it returns it.
 pub trait Signer: Send + Sync {
     /// The public half.
     fn public_key(&self) -> &PublicKey;
@@ -17,6 +22,12 @@ pub trait Signer: Send + Sync {
     /// The scheme of every signature made here.
     fn algorithm(&self) -> SignatureAlgorithm {
         self.public_key().default_algorithm()
+    }
+
+    /// Whether a signature takes well under a millisecond and waits for nothing, so that handing it to another thread would cost
+    /// more than it does.
+    fn is_quick(&self) -> bool {
+        false
     }
 
     /// Signs `message` (not its digest). ECDSA signatures are ASN.1 DER.

@@ -16,6 +16,7 @@ mod tree;
 use self::issuers::{Fingerprint, Issuers, IssuersError};
 use crate::server::drive::{AppendError, LogHandle};
 use crate::server::fulcio::{self, CertificateLog, SubmissionError};
+use crate::server::signing;
 use crate::server::{gateway, tiles};
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, header};
@@ -132,10 +133,7 @@ impl CtLog {
         let appended = self.log.append(NewEntry::Ct(submission)).await?;
         let extensions = sct::leaf_index_extension(appended.index)?;
         let input = sct::signed_input(appended.time.0, &entry, &extensions)?;
-        // Where blocking is allowed: the signer may be a device or a service.
-        let signer = Arc::clone(&self.signer);
-        let signed = tokio::task::spawn_blocking(move || signer.sign(&input)).await;
-        let signature = signed.map_err(|_| SubmitError::Stopped)??;
+        let signature = signing::sign(&self.signer, input).await?;
         Ok(SignedCertificateTimestamp {
             log_id: self.signer.public_key().spki_sha256(),
             timestamp_ms: appended.time.0,

@@ -6,6 +6,7 @@
 //! nothing behind. Every fault of a token is a 400, as in Fulcio, with the reason that Fulcio keeps to itself.
 
 use super::gateway::{Refusal, Status, json_answer, method_not_allowed, read_body};
+use super::signing;
 use super::writers::Admission;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -133,15 +134,9 @@ impl Fulcio {
         Ok(token.verify(accepted.issuer(), &keys, system::now())?)
     }
 
-    /// Signs where blocking is allowed: the signer may be a device or a service.
     async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Refusal> {
-        let (signer, message) = (Arc::clone(&self.signer), message.to_vec());
-        let signed = tokio::task::spawn_blocking(move || signer.sign(&message)).await;
-        match signed {
-            Ok(Ok(signature)) => Ok(signature),
-            Ok(Err(error)) => Err(internal(Code::KEY_UNAVAILABLE, &error, "the authority's key cannot be used")),
-            Err(error) => Err(internal(Code::KEY_UNAVAILABLE, &error, "the authority's key cannot be used")),
-        }
+        let signed = signing::sign(&self.signer, message.to_vec()).await;
+        signed.map_err(|error| internal(Code::KEY_UNAVAILABLE, &error, "the authority's key cannot be used"))
     }
 
     fn configuration(&self) -> Value {

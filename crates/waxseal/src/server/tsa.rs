@@ -4,6 +4,7 @@
 //! PKIStatus, because that is what clients show.
 
 use super::gateway::{Status, read_body};
+use super::signing;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -93,13 +94,9 @@ async fn stamp(tsa: Arc<Tsa>, request: Request) -> Result<Vec<u8>, Failure> {
         _ => Failure::new(StatusCode::BAD_REQUEST, Code::INPUT_UNREADABLE, refusal.message),
     })?;
     let request = parse(&body)?;
-    // The signer may be a device or a service: it blocks.
-    let signing = tokio::task::spawn_blocking(move || {
-        let unsigned = tsa.authority.stamp(&request, system::now(), system::random())?;
-        let signature = tsa.signer.sign(unsigned.message())?;
-        Ok::<_, Failure>(unsigned.finish(&signature)?)
-    });
-    signing.await.map_err(|_| Failure::internal("signing broke off"))?
+    let unsigned = tsa.authority.stamp(&request, system::now(), system::random())?;
+    let signature = signing::sign(&tsa.signer, unsigned.message().to_vec()).await?;
+    Ok(unsigned.finish(&signature)?)
 }
 
 /// The media type without its parameters, in lower case.
