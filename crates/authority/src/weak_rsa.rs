@@ -35,17 +35,52 @@ pub(crate) fn check(modulus: &[u8], exponent: &[u8]) -> Result<(), Weakness> {
     if exponent.iter().skip(leading_zeros).ne(&EXPONENT) {
         return Err(Weakness::Exponent);
     }
-    if let Some(prime) = SMALL_PRIMES.into_iter().find(|prime| residue(modulus, *prime) == 0) {
-        return Err(Weakness::SmallFactor(prime));
+    let residues = residues(modulus);
+    if let Some((prime, _)) = residues.iter().find(|(_, residue)| *residue == 0) {
+        return Err(Weakness::SmallFactor(*prime));
     }
-    if FINGERPRINT_PRIMES.into_iter().all(|prime| is_power_of_65537(residue(modulus, prime), prime)) {
+    let of_the_generator =
+        |(prime, residue): &(u32, u32)| !FINGERPRINT_PRIMES.contains(prime) || is_power_of_65537(*residue, *prime);
+    if residues.iter().all(of_the_generator) {
         return Err(Weakness::Roca);
     }
     Ok(())
 }
 
-fn residue(number: &[u8], prime: u32) -> u32 {
-    number.iter().fold(0, |rest, byte| ((rest << 8) | u32::from(*byte)) % prime)
+/// Each small prime with the residue of a big-endian number. Every token of an RSA issuer asks for them, so the number is
+/// divided by products of several primes, as many as 32 bits hold, and only the rests by each.
+fn residues(number: &[u8]) -> Vec<(u32, u32)> {
+    let mut residues = Vec::with_capacity(SMALL_PRIMES.len());
+    let mut group: Vec<u32> = Vec::new();
+    let mut product = 1_u32;
+    for prime in SMALL_PRIMES.into_iter().map(Some).chain([None]) {
+        match prime.and_then(|prime| product.checked_mul(prime).zip(Some(prime))) {
+            Some((larger, prime)) => {
+                product = larger;
+                group.push(prime);
+            }
+            None => {
+                let rest = residue(number, product);
+                residues.extend(group.drain(..).map(|prime| (prime, rest % prime)));
+                product = 1;
+                if let Some(prime) = prime {
+                    product = prime;
+                    group.push(prime);
+                }
+            }
+        }
+    }
+    residues
+}
+
+/// The residue of a big-endian number.
+fn residue(number: &[u8], modulus: u32) -> u32 {
+    let modulus = u64::from(modulus);
+    let (start, words) = number.as_rchunks::<4>();
+    let step = |rest: u64, word: u32| ((rest << 32) | u64::from(word)) % modulus;
+    let start = start.iter().fold(0, |value, byte| (value << 8) | u32::from(*byte));
+    let rest = words.iter().fold(step(0, start), |rest, word| step(rest, u32::from_be_bytes(*word)));
+    u32::try_from(rest).unwrap_or(u32::MAX)
 }
 
 fn is_power_of_65537(number: u32, prime: u32) -> bool {
@@ -55,10 +90,21 @@ fn is_power_of_65537(number: u32, prime: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Weakness, check};
+    use super::{SMALL_PRIMES, Weakness, check, residues};
 
     /// 2^127 - 1 and 2^89 - 1 are prime and no powers of 65537 modulo all of the fingerprint's primes.
     const PRIME: [u8; 16] = (u128::MAX >> 1).to_be_bytes();
+
+    #[test]
+    fn residues_are_those_of_division_byte_by_byte() {
+        for length in 0..300 {
+            let number: Vec<u8> =
+                (0..length).map(|index: u32| (index * 167 + length * 31 + 5).to_le_bytes()[0]).collect();
+            let expected = SMALL_PRIMES
+                .map(|prime| (prime, number.iter().fold(0, |rest, byte| ((rest << 8) | u32::from(*byte)) % prime)));
+            assert_eq!(residues(&number), expected, "{length}");
+        }
+    }
 
     #[test]
     fn exponents_other_than_65537_are_refused() {
