@@ -365,7 +365,8 @@ fn a_later_time_outside_the_certificate() {
     let mut root = root(&vectors);
     let directory = tempfile::tempdir().expect("a directory");
     let created = "2026-11-24T10:00:00Z".parse().expect("a time");
-    let second = Material::open(directory.path(), "tsa.example", None, created).expect("material");
+    let keys = std::sync::Arc::new(waxseal_io::signer::KeyFiles::plain());
+    let second = Material::open(directory.path(), "tsa.example", None, &keys, created).expect("material");
     let chain: Vec<Value> = second
         .tsa_chain
         .iter()

@@ -126,6 +126,8 @@ codes! {
     RULE_DENIED = "rule.denied": "no signing rule admits this identity";
     RULE_WRITER = "rule.writer": "the log takes no entries signed by this certificate or key";
     CHALLENGE_FAILED = "challenge.failed": "the proof of possession does not verify";
+    KEY_PASSPHRASE = "key.passphrase": "the private key is encrypted and the passphrase is missing or does not open it";
+    KEY_PERMISSIONS = "key.permissions": "a file with a private key or passphrase can be read by others";
     KEY_UNAVAILABLE = "key.unavailable": "the signing key cannot be used at the moment";
     KEY_UNSUPPORTED = "key.unsupported": "the key is of an unsupported kind, size or encoding";
     POLICY_DENIED = "policy.denied": "the policy refuses";
@@ -134,9 +136,12 @@ codes! {
     ARTIFACT_UNSIGNED = "artifact.unsigned": "the artifact carries no signature";
     ARTIFACT_NOT_FOUND = "artifact.not-found": "the artifact does not exist";
     NETWORK_LISTEN = "network.listen": "the address cannot be listened on";
+    NETWORK_PLAIN_HTTP = "network.plain-http": "others would be served without TLS";
     NETWORK_UNREACHABLE = "network.unreachable": "a needed service cannot be reached";
     NETWORK_REFUSED = "network.refused": "a needed service refuses the request";
     REGISTRY_UNAUTHORIZED = "registry.unauthorized": "the registry refuses access";
+    INPUT_CONFIG = "input.config": "the configuration file is refused";
+    INPUT_DEMO_PROVIDER = "input.demo-provider": "the data directory has the demo identity provider's secret, whose owner can sign as anybody";
     INPUT_TOO_LARGE = "input.too-large": "the input is larger than allowed";
     INPUT_UNREADABLE = "input.unreadable": "the input cannot be read";
     INPUT_MALFORMED = "input.malformed": "the input can be read and is not what it should be";

@@ -8,5 +8,6 @@ pub mod objects;
 pub mod signer;
 pub mod store;
 pub mod system;
+pub mod terminal;
 pub mod token;
 pub mod transport;

@@ -3,6 +3,7 @@
 pub mod algorithm;
 pub mod digest;
 pub mod key;
+pub mod sealed_key;
 pub mod secret;
 
 pub use algorithm::{KeyDetails, SignatureAlgorithm};

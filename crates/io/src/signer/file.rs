@@ -20,8 +20,8 @@ const MAX_KEY_FILE_LEN: u64 = 16 * 1024;
 /// A private key held by this process.
 pub struct KeyPair {
     key: PrivateKey,
-    public: PublicKey,
-    pkcs8: Zeroizing<Vec<u8>>,
+    pub(super) public: PublicKey,
+    pub(super) pkcs8: Zeroizing<Vec<u8>>,
 }
 
 enum PrivateKey {
@@ -157,21 +157,7 @@ impl KeyPair {
     /// # Errors
     /// [`SignerError::File`], also when the file exists.
     pub fn store(&self, path: &Path) -> Result<(), SignerError> {
-        let failed = |source| SignerError::File { path: path.display().to_string(), source };
-        let temporary = path.with_extension("new");
-        match std::fs::remove_file(&temporary) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).map_err(failed)?;
-        file.write_all(self.to_pkcs8_pem()?.expose().as_bytes()).map_err(failed)?;
-        file.sync_all().map_err(failed)?;
-        std::fs::hard_link(&temporary, path).map_err(failed)?;
-        std::fs::remove_file(&temporary).map_err(failed)?;
-        if let Some(directory) = path.parent() {
-            File::open(directory).and_then(|handle| handle.sync_all()).map_err(failed)?;
-        }
-        Ok(())
+        write_new(path, self.to_pkcs8_pem()?.expose().as_bytes())
     }
 }
 
@@ -234,6 +220,25 @@ impl std::fmt::Debug for KeyPair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "KeyPair({:?})", self.public)
     }
+}
+
+/// Writes a new file with mode 0600, whole or not at all, and syncs it and its directory.
+pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), SignerError> {
+    let failed = |source| SignerError::File { path: path.display().to_string(), source };
+    let temporary = path.with_extension("new");
+    match std::fs::remove_file(&temporary) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    std::fs::hard_link(&temporary, path).map_err(failed)?;
+    std::fs::remove_file(&temporary).map_err(failed)?;
+    if let Some(directory) = path.parent() {
+        File::open(directory).and_then(|handle| handle.sync_all()).map_err(failed)?;
+    }
+    Ok(())
 }
 
 fn ecdsa(kind: KeyKind) -> Option<&'static EcdsaSigningAlgorithm> {

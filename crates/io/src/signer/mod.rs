@@ -3,11 +3,15 @@
 //! A signer is one file in this folder. Engines return bytes to be signed; only the shells hold signers.
 
 pub mod file;
+pub mod key_files;
 
+use formats::code::Code;
+use formats::crypto::sealed_key::SealedKeyError;
 use formats::crypto::{Digest, PublicKey, SignatureAlgorithm};
 use waxseal_formats as formats;
 
 pub use file::KeyPair;
+pub use key_files::KeyFiles;
 
 /// Holds one private key. Implementations may block (a token, a network service) unless they are [quick](Signer::is_quick):
 /// call them where blocking is allowed.
@@ -54,10 +58,39 @@ pub enum SignerError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Others can read a file that holds a secret.
+    #[error("{path} can be read by others (mode {mode:o}): run `chmod 600 {path}`, and ask who read it")]
+    Exposed {
+        /// The file.
+        path: String,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// The key is sealed, and there is no passphrase, or it does not open it.
+    #[error("{path}: {}", source.as_ref().map_or("the private key is encrypted, and no passphrase was given".to_owned(), ToString::to_string))]
+    Sealed {
+        /// The file.
+        path: String,
+        /// What is wrong; nothing if there is no passphrase.
+        source: Option<SealedKeyError>,
+    },
     /// The private key is malformed or of a kind that cannot sign here.
     #[error("{0}")]
     Key(String),
     /// The key is there and the signature failed.
     #[error("signing failed")]
     Sign,
+}
+
+impl SignerError {
+    /// `input.unreadable`, `key.permissions`, `key.passphrase` or `key.unsupported`.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::File { .. } => Code::INPUT_UNREADABLE,
+            Self::Exposed { .. } => Code::KEY_PERMISSIONS,
+            Self::Sealed { .. } => Code::KEY_PASSPHRASE,
+            Self::Key(_) | Self::Sign => Code::KEY_UNSUPPORTED,
+        }
+    }
 }

@@ -4,7 +4,7 @@ use crate::cli::{Failure, Output, token};
 use crate::client::sign::{Ceremony, Services, SignError, SignWith, SigningAlgorithm, ToSign};
 use crate::client::trust::{NewInstance, RootPin, TrustStore};
 use crate::client::verify::{self, ArtifactSource, VerifyError};
-use crate::server::config::UpSettings;
+use crate::server::config::{ConfigError, UpSettings};
 use crate::server::idp::claims::{IssuerKind, MintRequest};
 use crate::server::idp::secret;
 use crate::server::instance::Instance;
@@ -19,6 +19,7 @@ use waxseal_formats::code::Code;
 use waxseal_formats::crypto::Secret;
 use waxseal_formats::pattern::Pattern;
 use waxseal_formats::trusted_root::TrustedRoot;
+use waxseal_io::signer::KeyFiles;
 use waxseal_io::system;
 use waxseal_io::token::AUDIENCE;
 use waxseal_io::transport::{Http, PlainHttp};
@@ -182,7 +183,8 @@ impl Stage {
         let data_dir = directory.join("instance");
         let settings =
             UpSettings { data_dir: data_dir.clone(), listen, public_url: None, rules: Some(rules), privacy: None };
-        let instance = Instance::start_on(listener, settings)
+        let failed = |error: ConfigError| Failure::new(error.code(), error.to_string());
+        let instance = Instance::start_on(listener, settings.check().map_err(failed)?, KeyFiles::plain())
             .await
             .map_err(|error| Failure::new(error.code(), error.to_string()))?;
         let (url, root_sha256) = (instance.url().to_owned(), instance.root_checksum());

@@ -1,12 +1,15 @@
 //! The command line: one file per verb, wired together here.
 
 pub mod client_setup;
+pub mod config;
 pub mod conformance;
 pub mod demo;
 pub mod failure;
 pub mod flags;
+pub mod init;
 pub mod initialize;
 pub mod log;
+pub mod serve;
 pub mod sign_blob;
 pub mod token;
 pub mod trust;
@@ -42,6 +45,12 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Run a signing instance for development on this machine, with a demo identity provider.
     Up(up::UpArgs),
+    /// Make a signing instance for production: keys, certificates, trust root, and one configuration file.
+    Init(Box<init::InitArgs>),
+    /// Run the signing instance that `init` made.
+    Serve(serve::ServeArgs),
+    /// Check or print a configuration file.
+    Config(config::ConfigArgs),
     /// Sign a file.
     SignBlob(Box<sign_blob::SignBlobArgs>),
     /// Verify a file against its bundle.
@@ -120,6 +129,9 @@ async fn run(command: Command, output: Output) -> Result<(), Failure> {
     match command {
         Command::Demo(args) => demo::run(args, output).await,
         Command::Up(args) => up::run(args, output).await,
+        Command::Init(args) => init::run(*args, output).await,
+        Command::Serve(args) => serve::run(args, output).await,
+        Command::Config(args) => config::run(args, output).await,
         Command::SignBlob(args) => sign_blob::run(*args, output).await,
         Command::Conformance(command) => conformance::run(command, output).await,
         Command::VerifyBlob(args) => verify_blob::run(*args, output).await,

@@ -8,10 +8,11 @@ use crate::server::telemetry::{LogFormat, start_logging};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
 use waxseal_formats::client_config::Privacy;
 use waxseal_formats::code::Code;
+use waxseal_io::signer::KeyFiles;
 use waxseal_io::token::process_environment;
 
 /// Run a signing instance for development on this machine, with a demo identity provider that vouches for anybody whom the
@@ -39,10 +40,20 @@ pub struct UpArgs {
     log_format: LogFormatArg,
 }
 
+/// `open` or `sealed`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum PrivacyArg {
+pub(super) enum PrivacyArg {
     Open,
     Sealed,
+}
+
+impl From<PrivacyArg> for Privacy {
+    fn from(argument: PrivacyArg) -> Self {
+        match argument {
+            PrivacyArg::Open => Self::Open,
+            PrivacyArg::Sealed => Self::Sealed,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -72,21 +83,14 @@ pub async fn run(args: UpArgs, output: Output) -> Result<(), Failure> {
         listen: args.listen,
         public_url: args.public_url,
         rules: args.rules,
-        privacy: args.privacy.map(|privacy| match privacy {
-            PrivacyArg::Open => Privacy::Open,
-            PrivacyArg::Sealed => Privacy::Sealed,
-        }),
+        privacy: args.privacy.map(Privacy::from),
     };
-    let instance = Instance::start(settings).await.map_err(|error| Failure::new(error.code(), error.to_string()))?;
+    let settings = settings.check().map_err(|error| Failure::new(error.code(), error.to_string()))?;
+    let started = Instance::start(settings, KeyFiles::plain()).await;
+    let instance = started.map_err(|error| Failure::new(error.code(), error.to_string()))?;
     let interrupted = stop_signal()?;
     let (url, checksum) = (instance.url().to_owned(), instance.root_checksum());
-    for line in greeting(&url, &checksum, &data_dir, instance.privacy()) {
-        output.say(&line);
-    }
-    let ready = json!({"url": url, "root_sha256": checksum, "data_dir": data_dir});
-    if output == Output::Json {
-        output.data("", &ready)?;
-    }
+    say_ready(output, &instance, &data_dir, &greeting(&url, &checksum, &data_dir, instance.privacy()))?;
     let record = Record { url, data_dir };
     let folder = record::folder(process_environment);
     if let Some(Err(error)) = folder.as_deref().map(|folder| record.write(folder)) {
@@ -99,16 +103,25 @@ pub async fn run(args: UpArgs, output: Output) -> Result<(), Failure> {
     served.map_err(|error| Failure::new(Code::NETWORK_LISTEN, format!("the listener failed: {error}")))
 }
 
-fn greeting(url: &str, checksum: &str, data_dir: &std::path::Path, privacy: Privacy) -> Vec<String> {
-    let keep = match privacy {
-        Privacy::Sealed => "  logs are sealed: they keep hashes, and nothing of what is signed or by whom",
-        Privacy::Open => "  logs are open: entries are kept and served",
-    };
+/// Tells that the instance is ready: in these sentences, or in one JSON object.
+pub(super) fn say_ready(
+    output: Output,
+    instance: &Instance,
+    data_dir: &Path,
+    sentences: &[String],
+) -> Result<(), Failure> {
+    for line in sentences {
+        output.say(line);
+    }
+    output.data("", &json!({"url": instance.url(), "root_sha256": instance.root_checksum(), "data_dir": data_dir}))
+}
+
+fn greeting(url: &str, checksum: &str, data_dir: &Path, privacy: Privacy) -> Vec<String> {
     vec![
         format!("waxseal is up at {url}"),
         format!("  root checksum  {checksum}"),
         format!("  data directory {} (whoever can read it can sign as anybody)", data_dir.display()),
-        keep.to_owned(),
+        kept(privacy).to_owned(),
         "In another terminal:".to_owned(),
         format!("  waxseal trust add {url} --root-sha256 {checksum}"),
         format!("  export SIGSTORE_ID_TOKEN=$(waxseal token --instance {url} --identity you@example.com)"),
@@ -117,8 +130,16 @@ fn greeting(url: &str, checksum: &str, data_dir: &std::path::Path, privacy: Priv
     ]
 }
 
+/// What the logs keep, in a sentence.
+pub(super) const fn kept(privacy: Privacy) -> &'static str {
+    match privacy {
+        Privacy::Sealed => "  logs are sealed: they keep hashes, and nothing of what is signed or by whom",
+        Privacy::Open => "  logs are open: entries are kept and served",
+    }
+}
+
 /// Done at the first interrupt or termination signal.
-fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
+pub(super) fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
     let failed = |error: std::io::Error| Failure::new(Code::INPUT_UNREADABLE, format!("no signal handler: {error}"));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;

@@ -53,7 +53,7 @@ pub fn describe(
     description::Instance {
         url: url.to_owned(),
         operator: material.host.clone(),
-        oidc_issuers: vec![client.oidc_issuer.clone()],
+        oidc_issuers: Some(client.oidc_issuer.clone()).into_iter().filter(|issuer| !issuer.is_empty()).collect(),
         start: material.created,
         certificate_authorities: vec![authority("waxseal signing", material.ca.chain().to_vec())],
         timestamp_authorities: vec![authority("waxseal timestamp authority", material.tsa_chain.clone())],

@@ -2,22 +2,22 @@
 //! behind one listener.
 
 use crate::server::admin::Admin;
-use crate::server::config::{self, ConfigError, UpSettings};
+use crate::server::config::{self, ConfigError, Provider, Settings, Tls};
 use crate::server::ct::issuers::{Issuers, IssuersError};
 use crate::server::ct::{self, CtLog};
 use crate::server::first_entry::FirstEntryError;
 use crate::server::fulcio::{self, Fulcio};
 use crate::server::gateway;
 use crate::server::idp::claims::IssuerKind;
-use crate::server::idp::{self, Idp, IdpError};
+use crate::server::idp::{self, Idp, IdpError, secret};
 use crate::server::logs::{LogError, Logs};
-use crate::server::material::{Material, MaterialError};
+use crate::server::material::{MANIFEST, Material, MaterialError};
 use crate::server::operate::{OperateError, Operator};
 use crate::server::rekor_v1::{self, RekorV1};
 use crate::server::rekor_v2;
 use crate::server::telemetry::Metrics;
 use crate::server::tsa::{self, Tsa, TsaSetupError};
-use crate::server::tuf::{self, TufError};
+use crate::server::tuf::{self, RootKey, TufError};
 use crate::server::ui::{self, Ui};
 use crate::server::writers::Admission;
 use axum::Router;
@@ -34,6 +34,7 @@ use waxseal_formats::client_config::{ClientConfig, Privacy};
 use waxseal_formats::code::Code;
 use waxseal_io::disk::OsDisk;
 use waxseal_io::jwks::Jwks;
+use waxseal_io::signer::{KeyFiles, KeyPair};
 use waxseal_io::store::{DirectoryLock, StoreError, sync_directory};
 use waxseal_io::system;
 use waxseal_io::transport::{Http, PlainHttp};
@@ -102,6 +103,24 @@ pub enum StartError {
         /// The directory.
         path: PathBuf,
     },
+    /// The directory was made by `up`: whoever may read it can sign as anybody.
+    #[error("{} was made by `up`, whose demo identity provider vouches for anybody: make another one with `waxseal init`", path.display())]
+    DemoProvider {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory was made by `init`: nobody vouches for made-up identities there.
+    #[error("{} was made by `init`: start it with `waxseal serve`, or give `up` another directory", path.display())]
+    Production {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory has an instance already.
+    #[error("{} holds an instance already", path.display())]
+    Exists {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The certificate authority.
     #[error(transparent)]
     Fulcio(#[from] fulcio::OtherKey),
@@ -135,6 +154,8 @@ impl StartError {
             Self::RekorV1(error) => error.code(),
             Self::Operate(error) => error.code(),
             Self::NoInstance { .. } => Code::INPUT_UNREADABLE,
+            Self::DemoProvider { .. } => Code::INPUT_DEMO_PROVIDER,
+            Self::Production { .. } | Self::Exists { .. } => Code::USAGE,
             Self::Fulcio(_) | Self::Tsa(_) => Code::KEY_UNSUPPORTED,
             Self::Idp(error) => error.code(),
             Self::Rules(error) => error.code(),
@@ -144,29 +165,60 @@ impl StartError {
 }
 
 impl Instance {
-    /// Opens the instance of a data directory, or makes it. Nothing is made or changed before the address and the directory
-    /// are known to be free.
+    /// Opens the instance of a data directory; one with the demo provider is made if there is none. Nothing is made or
+    /// changed before the address and the directory are known to be free.
     ///
     /// # Errors
     /// [`StartError`].
-    pub async fn start(settings: UpSettings) -> Result<Self, StartError> {
-        let settings = settings.check()?;
+    pub async fn start(settings: Settings, keys: KeyFiles) -> Result<Self, StartError> {
         let failed = |source| StartError::Listen { address: settings.listen, source };
         let listener = TcpListener::bind(settings.listen).await.map_err(failed)?;
-        Self::start_on(listener, settings).await
+        Self::start_on(listener, settings, keys).await
     }
 
     /// As [`Instance::start`], on a listener that is open already: who has to know the port beforehand opens it.
     ///
     /// # Errors
     /// [`StartError`].
-    pub async fn start_on(listener: TcpListener, settings: UpSettings) -> Result<Self, StartError> {
-        let settings = settings.check()?;
+    pub async fn start_on(listener: TcpListener, settings: Settings, keys: KeyFiles) -> Result<Self, StartError> {
         let failed = |source| StartError::Listen { address: settings.listen, source };
         let url = settings.origin(listener.local_addr().map_err(failed)?);
-        let opened = tokio::task::spawn_blocking(move || Opened::open(&settings, &url)).await;
-        let opened = opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-        opened.into_instance(listener).await
+        let opened = blocking(move || {
+            match settings.provider {
+                Provider::Demo => refuse_production(&settings.data_dir)?,
+                Provider::Outside(_) => refuse_unmade(&settings.data_dir)?,
+            }
+            Opened::open(&settings, &url, keys)
+        });
+        opened.await?.into_instance(listener).await
+    }
+
+    /// Makes the instance of a data directory, or finishes making it: all its keys, certificates, logs, and the TUF
+    /// repository, whose root `root` signs and which is stored nowhere. Returns SHA-256 of the root, in hexadecimal.
+    ///
+    /// # Errors
+    /// [`StartError`]; [`StartError::Exists`] if there is one.
+    pub async fn make(settings: Settings, keys: KeyFiles, root: KeyPair) -> Result<String, StartError> {
+        let url = settings.origin(settings.listen);
+        let opened = blocking(move || {
+            let data_dir = &settings.data_dir;
+            if data_dir.join(MANIFEST).exists() {
+                return Err(StartError::Exists { path: data_dir.clone() });
+            }
+            refuse_demo(data_dir)?;
+            Opened::open(&settings, &url, keys)
+        });
+        let opened = opened.await?;
+        let client = opened.client();
+        let Opened { url, settings, lock, material, logs, admission, .. } = opened;
+        let (v1, v1_signer) = (logs.rekor_v1.handle(), material.rekor_v1_signer.clone());
+        RekorV1::open(v1, v1_signer, Arc::clone(&admission)).await?;
+        let root = RootKey::Given(root);
+        let operator = Operator::new(settings.data_dir, url, client, material, logs, admission, root).await?;
+        let checksum = operator.tuf().root_checksum();
+        blocking(move || operator.close()).await;
+        drop(lock);
+        Ok(checksum)
     }
 
     /// Scheme, host and port by which clients know the instance.
@@ -203,8 +255,7 @@ impl Instance {
         renewal.abort();
         drop(admin);
         let operator = self.operator;
-        let closing = tokio::task::spawn_blocking(move || operator.close()).await;
-        closing.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        blocking(move || operator.close()).await;
         served
     }
 
@@ -213,12 +264,11 @@ impl Instance {
     ///
     /// # Errors
     /// [`StartError`]; [`StoreError::Locked`] while the instance runs.
-    pub async fn offline(data_dir: PathBuf) -> Result<(Arc<Operator>, DirectoryLock), StartError> {
-        let opened = tokio::task::spawn_blocking(move || Opened::open_offline(data_dir)).await;
-        let opened = opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-        let client = opened.client();
+    pub async fn offline(data_dir: PathBuf, keys: KeyFiles) -> Result<(Arc<Operator>, DirectoryLock), StartError> {
+        let opened = blocking(move || Opened::open_offline(data_dir, keys)).await?;
+        let (client, root) = (opened.client(), opened.root_key());
         let Opened { url, settings, lock, material, logs, admission, .. } = opened;
-        let operator = Operator::new(settings.data_dir, url, client, material, logs, admission).await?;
+        let operator = Operator::new(settings.data_dir, url, client, material, logs, admission, root).await?;
         Ok((Arc::new(operator), lock))
     }
 }
@@ -227,31 +277,28 @@ impl Instance {
 struct Opened {
     url: String,
     rules: Rules,
-    settings: UpSettings,
+    settings: Settings,
     lock: DirectoryLock,
     material: Material,
     logs: Logs,
     ct_log: CtLog,
     admission: Arc<Admission>,
-    idp: Arc<Idp>,
+    /// The demo provider, if that is who vouches.
+    idp: Option<Arc<Idp>>,
 }
 
 impl Opened {
-    fn open(settings: &UpSettings, url: &str) -> Result<Self, StartError> {
+    fn open(settings: &Settings, url: &str, keys: KeyFiles) -> Result<Self, StartError> {
+        let demo = settings.provider == Provider::Demo;
+        let known = if demo { idp::issuers(url)? } else { Vec::new() };
         // Read before anything is made: a faulty file leaves nothing behind.
-        let rules = config::rules(settings.rules.as_deref(), &idp::issuers(url)?)?;
+        let rules = config::rules(settings.rules.as_deref(), &known)?;
         let data_dir = &settings.data_dir;
-        let missing: Vec<&Path> = data_dir.ancestors().take_while(|path| !path.exists()).collect();
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
-        made.map_err(|source| StartError::DataDir { path: data_dir.clone(), source })?;
-        // What is made durable below a directory is lost with the directory's own name.
-        for parent in missing.into_iter().filter_map(Path::parent) {
-            sync_directory(&OsDisk, if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
-        }
+        make_directory(data_dir)?;
         let lock = DirectoryLock::acquire(&OsDisk, data_dir)?;
         let host = host(url)?;
-        let material = Material::open(data_dir, &host, settings.privacy, system::now())?;
-        material.require(data_dir, idp::FILES.into_iter().chain(tuf::FILES))?;
+        let material = Material::open(data_dir, &host, settings.privacy, &Arc::new(keys), system::now())?;
+        material.require(data_dir, idp::FILES.into_iter().filter(|_| demo).chain(tuf::FILES))?;
         let logs = Logs::open(data_dir, &material)?;
         let issuers = Issuers::open(Arc::new(OsDisk), &data_dir.join("logs/ct/public"))?;
         let (ct, ct_signer) = (logs.ct.handle(), material.ct_signer.clone());
@@ -259,32 +306,50 @@ impl Opened {
         let listed = rules.writers().authorities().cloned().collect();
         let ct_log = CtLog::new(ct, ct_signer, material.ca.chain(), listed, issuers)?;
         let admission = Arc::new(Admission::new(rules.writers().clone(), material.ca.clone()));
-        let idp = Arc::new(Idp::open(data_dir, url)?);
+        let idp = if demo { Some(Arc::new(Idp::open(data_dir, url)?)) } else { None };
         let (url, settings) = (url.to_owned(), settings.clone());
         Ok(Self { url, rules, settings, lock, material, logs, ct_log, admission, idp })
     }
 
     /// As it was last told to clients.
-    fn open_offline(data_dir: PathBuf) -> Result<Self, StartError> {
-        let Some(url) = tuf::published_url(&data_dir)? else { return Err(StartError::NoInstance { path: data_dir }) };
-        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let settings = UpSettings { data_dir, listen, public_url: None, rules: None, privacy: None };
-        Self::open(&settings, &url)
+    fn open_offline(data_dir: PathBuf, keys: KeyFiles) -> Result<Self, StartError> {
+        let Some(told) = tuf::published(&data_dir)? else { return Err(StartError::NoInstance { path: data_dir }) };
+        let settings = Settings::demo(data_dir, SocketAddr::from(([127, 0, 0, 1], 0)));
+        let provider = match refuse_demo(&settings.data_dir) {
+            Err(_) => Provider::Demo,
+            Ok(()) => Provider::Outside(config::Login::told(&told.client)),
+        };
+        Self::open(&Settings { provider, ..settings }, &told.url, keys)
     }
 
     fn client(&self) -> ClientConfig {
+        let own = self.idp.as_ref().map(|idp| config::Login::sigstore(idp.issuer(IssuerKind::Email)));
+        let login = own.or_else(|| self.settings.login().cloned());
+        let login = login.unwrap_or_else(|| config::Login::sigstore(String::new()));
         ClientConfig {
-            oidc_issuer: self.idp.issuer(IssuerKind::Email),
-            client_id: "sigstore".into(),
+            oidc_issuer: login.issuer,
+            client_id: login.client_id,
             audience: DEFAULT_AUDIENCE.into(),
             privacy: self.material.privacy,
         }
     }
 
+    /// The key of a TUF root for development is with the others; in production it is kept elsewhere.
+    const fn root_key(&self) -> RootKey {
+        if self.idp.is_some() { RootKey::Beside } else { RootKey::Elsewhere }
+    }
+
     async fn into_instance(self, listener: TcpListener) -> Result<Instance, StartError> {
-        let client = self.client();
+        if self.settings.tls != Tls::None {
+            let problem = "this listener speaks no TLS".to_owned();
+            return Err(ConfigError::Option { option: "tls", reason: problem }.into());
+        }
+        let (client, root) = (self.client(), self.root_key());
         let Self { url, rules, settings, lock, material, logs, ct_log, admission, idp } = self;
-        let jwks = Arc::new(Jwks::new(Arc::new(Http::new(PlainHttp::LoopbackOnly)), idp.keys()));
+        let jwks = {
+            let own = idp.as_ref().map(|idp| idp.keys()).unwrap_or_default();
+            Arc::new(Jwks::new(Arc::new(Http::new(PlainHttp::LoopbackOnly)), own))
+        };
 
         let (v1, v1_signer) = (logs.rekor_v1.handle(), material.rekor_v1_signer.clone());
         let rekor_v1 = RekorV1::open(v1, v1_signer, Arc::clone(&admission)).await?;
@@ -295,7 +360,8 @@ impl Opened {
         let fulcio = Fulcio::new(ca, ca_signer, Arc::new(rules), jwks, Arc::new(ct_log.clone()), admitting)?;
 
         let (host, privacy, data_dir) = (material.host.clone(), material.privacy, settings.data_dir);
-        let operator = Arc::new(Operator::new(data_dir.clone(), url.clone(), client, material, logs, admission).await?);
+        let operator = Operator::new(data_dir.clone(), url.clone(), client, material, logs, admission, root).await?;
+        let operator = Arc::new(operator);
 
         let ui = Ui { url: url.clone(), operator: host, tuf: operator.tuf(), ready: Vec::new() };
         let metrics = Arc::new(Metrics::new(|_| {}));
@@ -307,13 +373,54 @@ impl Opened {
             .merge(rekor_v2::routes(operator.rekor_v2()))
             .merge(tsa::routes(Arc::new(tsa)))
             .merge(tuf::routes(operator.tuf()))
-            .merge(idp.routes())
+            .merge(idp.map_or_else(Router::new, Idp::routes))
             .merge(Arc::clone(&metrics).routes())
             .fallback(gateway::not_found)
             .method_not_allowed_fallback(gateway::method_not_allowed);
         let router = metrics.watch(routes);
         Ok(Instance { url, listener, router, privacy, data_dir, operator, _lock: lock })
     }
+}
+
+/// Makes a data directory that only its owner may enter, unless it is there, durably.
+///
+/// # Errors
+/// [`StartError::DataDir`]; [`StoreError`] if it cannot be synced.
+pub fn make_directory(data_dir: &Path) -> Result<(), StartError> {
+    let missing: Vec<&Path> = data_dir.ancestors().take_while(|path| !path.exists()).collect();
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
+    made.map_err(|source| StartError::DataDir { path: data_dir.to_owned(), source })?;
+    // What is made durable below a directory is lost with the directory's own name.
+    for parent in missing.into_iter().filter_map(Path::parent) {
+        sync_directory(&OsDisk, if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
+    }
+    Ok(())
+}
+
+/// Runs what blocks; its panics are the caller's.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
+/// Whoever has the secret of a demo provider can be anybody.
+fn refuse_demo(data_dir: &Path) -> Result<(), StartError> {
+    let demo = [secret::FILE, idp::KEY_FILE].iter().any(|name| data_dir.join(name).exists());
+    if demo { Err(StartError::DemoProvider { path: data_dir.to_owned() }) } else { Ok(()) }
+}
+
+/// What is served in production was made by `init`.
+fn refuse_unmade(data_dir: &Path) -> Result<(), StartError> {
+    refuse_demo(data_dir)?;
+    let whole = data_dir.join(MANIFEST).exists();
+    if whole { Ok(()) } else { Err(StartError::NoInstance { path: data_dir.to_owned() }) }
+}
+
+/// An instance that was made without the demo provider never gets one.
+fn refuse_production(data_dir: &Path) -> Result<(), StartError> {
+    let whole = data_dir.join(MANIFEST).exists();
+    let made = data_dir.join(config::file::FILE).exists() || (whole && refuse_demo(data_dir).is_ok());
+    if made { Err(StartError::Production { path: data_dir.to_owned() }) } else { Ok(()) }
 }
 
 /// The host of a URL, as the checkpoints of its logs name it: without the brackets of IPv6.

@@ -26,10 +26,11 @@ use waxseal_formats::code::Code;
 use waxseal_formats::crypto::KeyKind;
 use waxseal_formats::x509::{Certificate, CertificateError, DistinguishedName};
 use waxseal_io::file;
-use waxseal_io::signer::{KeyPair, Signer, SignerError};
+use waxseal_io::signer::{KeyFiles, KeyPair, Signer, SignerError};
 use waxseal_io::system;
 
-const MANIFEST: &str = "instance.json";
+/// Name of the file that says what a data directory is; one that has it is whole.
+pub const MANIFEST: &str = "instance.json";
 /// The layout of the data directory that this program reads and writes.
 const FORMAT: u32 = 2;
 /// The format since which there is a Rekor v1 log, and since which the directory says what its logs keep.
@@ -62,6 +63,7 @@ pub struct Material {
     /// What its logs keep. It cannot change: what a log did not keep cannot be served, and what it kept does not go away.
     pub privacy: Privacy,
     manifest: PathBuf,
+    keys: Arc<KeyFiles>,
     /// The format that the directory had when it was opened; none if it was not whole.
     found: Option<u32>,
 }
@@ -161,7 +163,8 @@ impl MaterialError {
             Self::File { .. } => Code::INPUT_UNREADABLE,
             Self::Missing { .. } | Self::Damaged { .. } | Self::Format { .. } => Code::INPUT_MALFORMED,
             Self::Host { .. } | Self::Privacy { .. } | Self::Shards => Code::USAGE,
-            Self::Signer(_) | Self::Ca(_) => Code::KEY_UNSUPPORTED,
+            Self::Signer(error) => error.code(),
+            Self::Ca(_) => Code::KEY_UNSUPPORTED,
         }
     }
 }
@@ -172,7 +175,13 @@ impl Material {
     ///
     /// # Errors
     /// [`MaterialError`]; a directory that was whole is not changed then.
-    pub fn open(data_dir: &Path, host: &str, privacy: Option<Privacy>, now: Timestamp) -> Result<Self, MaterialError> {
+    pub fn open(
+        data_dir: &Path,
+        host: &str,
+        privacy: Option<Privacy>,
+        keys: &Arc<KeyFiles>,
+        now: Timestamp,
+    ) -> Result<Self, MaterialError> {
         if let Some(manifest) = read_manifest(&data_dir.join(MANIFEST))? {
             if manifest.host != host {
                 return Err(MaterialError::Host { made_for: manifest.host, asked: host.to_owned() });
@@ -183,7 +192,7 @@ impl Material {
             let path = data_dir.join(MANIFEST);
             let problem = || MaterialError::Damaged { path, problem: "its shards do not follow on each other".into() };
             let shards = shards::records(manifest.rekor_shards, manifest.created).ok_or_else(problem)?;
-            let folder = Folder { data_dir, found: Some(manifest.format), created: manifest.created };
+            let folder = Folder { data_dir, keys, found: Some(manifest.format), created: manifest.created };
             return Self::assemble(&folder, host, manifest.privacy, &shards, manifest.frozen);
         }
         let created = Timestamp::from_second(now.as_second()).unwrap_or(now);
@@ -192,7 +201,7 @@ impl Material {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
             made.map_err(|source| MaterialError::File { path, source })?;
         }
-        let folder = Folder { data_dir, found: None, created };
+        let folder = Folder { data_dir, keys, found: None, created };
         let shards = shards::records(Vec::new(), created).unwrap_or_default();
         Self::assemble(&folder, host, privacy.unwrap_or(Privacy::Sealed), &shards, Frozen::default())
     }
@@ -252,6 +261,12 @@ impl Material {
         file::replace(&self.manifest, &text).map_err(failed)
     }
 
+    /// The way to the key files.
+    #[must_use]
+    pub fn keys(&self) -> Arc<KeyFiles> {
+        Arc::clone(&self.keys)
+    }
+
     fn key_path(&self, name: &str) -> PathBuf {
         self.manifest.with_file_name("keys").join(format!("{name}.pem"))
     }
@@ -300,6 +315,7 @@ impl Material {
             rekor_v1_signer: Arc::new(folder.key_since(REKOR_V1_SINCE, "rekor-v1", KeyKind::EcdsaP256)?),
             privacy,
             manifest: folder.data_dir.join(MANIFEST),
+            keys: Arc::clone(folder.keys),
             found: folder.found,
         })
     }
@@ -308,6 +324,7 @@ impl Material {
 /// The data directory while it is read or filled.
 struct Folder<'a> {
     data_dir: &'a Path,
+    keys: &'a Arc<KeyFiles>,
     /// The format of what has to be there already; none if nothing has to be.
     found: Option<u32>,
     created: Timestamp,
@@ -329,7 +346,7 @@ impl Folder<'_> {
         if self.found.is_some_and(|found| found >= format) && !path.exists() {
             return Err(MaterialError::Missing { path });
         }
-        Ok(KeyPair::load_or_create(&path, kind)?)
+        Ok(self.keys.load_or_create(&path, kind)?)
     }
 
     fn root(&self, name: &str, subject: &DistinguishedName, key: &KeyPair) -> Result<Certificate, MaterialError> {
@@ -409,13 +426,21 @@ fn read_manifest(path: &Path) -> Result<Option<Manifest>, MaterialError> {
 mod tests {
     use super::{MANIFEST, Material, MaterialError};
     use jiff::Timestamp;
+    use std::os::unix::fs::PermissionsExt as _;
     use std::path::Path;
+    use std::sync::Arc;
     use waxseal_formats::client_config::Privacy;
     use waxseal_formats::code::Code;
-    use waxseal_io::signer::Signer;
+    use waxseal_formats::crypto::Secret;
+    use waxseal_io::signer::{KeyFiles, Signer};
+
+    fn plain() -> Arc<KeyFiles> {
+        Arc::new(KeyFiles::plain())
+    }
 
     fn open(data_dir: &Path, host: &str) -> Result<Material, MaterialError> {
-        let mut material = Material::open(data_dir, host, None, "2026-11-24T15:00:00.5Z".parse().expect("a time"))?;
+        let now = "2026-11-24T15:00:00.5Z".parse().expect("a time");
+        let mut material = Material::open(data_dir, host, None, &plain(), now)?;
         if !material.is_whole() {
             material.complete()?;
         }
@@ -430,7 +455,7 @@ mod tests {
     fn an_instance_stays_itself() {
         let directory = tempfile::tempdir().expect("directory");
         let made = open(directory.path(), "host").expect("made");
-        let read = Material::open(directory.path(), "host", None, Timestamp::MAX).expect("read");
+        let read = Material::open(directory.path(), "host", None, &plain(), Timestamp::MAX).expect("read");
         assert!(read.is_whole());
         assert_eq!(made.created.to_string(), "2026-11-24T15:00:00Z");
         assert_eq!(made.created, read.created);
@@ -463,10 +488,28 @@ mod tests {
             assert_eq!(refused(directory.path(), "host"), Code::INPUT_MALFORMED, "{file}");
             assert!(!path.exists(), "{file} was made anew");
             std::fs::write(&path, "garbage").expect("written");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("set");
             assert!(open(directory.path(), "host").is_err(), "{file}");
             std::fs::write(&path, content).expect("written");
         }
         assert!(open(directory.path(), "host").is_ok());
+    }
+
+    #[test]
+    fn sealed_keys_open_the_instance_with_their_passphrase_only() {
+        let directory = tempfile::tempdir().expect("directory");
+        let sealed = |text: &str| Arc::new(KeyFiles::sealed(Secret::new(text.to_owned())));
+        let read = |keys| Material::open(directory.path(), "host", None, &keys, Timestamp::UNIX_EPOCH);
+        let mut made = read(sealed("a passphrase")).expect("made");
+        made.complete().expect("whole");
+        for entry in std::fs::read_dir(directory.path().join("keys")).expect("keys") {
+            let text = std::fs::read_to_string(entry.expect("a key").path()).expect("read");
+            assert!(text.starts_with("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----"), "{text}");
+        }
+        assert_eq!(read(sealed("a passphrase")).expect("read").ca.chain(), made.ca.chain());
+        for keys in [plain(), sealed("another")] {
+            assert_eq!(read(keys).map(|_| ()).expect_err("refused").code(), Code::KEY_PASSPHRASE);
+        }
     }
 
     #[test]
@@ -478,7 +521,8 @@ mod tests {
         std::fs::remove_file(directory.path().join("keys/rekor-v1.pem")).expect("removed");
         let read = open(directory.path(), "host").expect("taken up");
         assert_eq!(read.privacy, Privacy::Open);
-        let again = Material::open(directory.path(), "host", Some(Privacy::Open), Timestamp::MAX).expect("read");
+        let again =
+            Material::open(directory.path(), "host", Some(Privacy::Open), &plain(), Timestamp::MAX).expect("read");
         assert!(again.is_whole() && !again.lacks_rekor_v1());
         assert_eq!(read.rekor_v1_signer.public_key(), again.rekor_v1_signer.public_key());
         // What format 1 had is not made anew.
@@ -493,7 +537,7 @@ mod tests {
             [(None, Privacy::Sealed), (Some(Privacy::Sealed), Privacy::Sealed), (Some(Privacy::Open), Privacy::Open)]
         {
             let directory = tempfile::tempdir().expect("directory");
-            let read = |privacy| Material::open(directory.path(), "host", privacy, Timestamp::UNIX_EPOCH);
+            let read = |privacy| Material::open(directory.path(), "host", privacy, &plain(), Timestamp::UNIX_EPOCH);
             let mut first = read(asked).expect("made");
             first.complete().expect("whole");
             assert_eq!((first.privacy, read(None).expect("read").privacy), (made, made));

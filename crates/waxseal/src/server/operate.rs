@@ -18,7 +18,7 @@ use crate::server::first_entry::FirstEntryError;
 use crate::server::logs::{LogError, Logs, open_next};
 use crate::server::material::{Frozen, Material, MaterialError, Shard};
 use crate::server::rekor_v2::RekorV2;
-use crate::server::tuf::{self, Tuf, TufError};
+use crate::server::tuf::{self, RootKey, Tuf, TufError};
 use crate::server::writers::Admission;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -184,14 +184,15 @@ impl Operator {
         mut material: Material,
         logs: Logs,
         admission: Arc<Admission>,
+        root: RootKey,
     ) -> Result<Self, OperateError> {
         let handles: Vec<LogHandle> = logs.shards.iter().map(Log::handle).collect();
         let (active, former) = handles.split_last().ok_or_else(|| material.no_shard())?;
         let rekor_v2 = RekorV2::with_former(former.to_vec(), active.clone(), admission).await?;
         let config = describe(&url, &material, (&material.shards, material.frozen), &client).client_trust_config()?;
         let targets = tuf::targets(&config, &client, &url);
-        let directory = data_dir.clone();
-        let opening = tokio::task::spawn_blocking(move || Tuf::open(&directory, targets, system::now()));
+        let (directory, keys) = (data_dir.clone(), material.keys());
+        let opening = tokio::task::spawn_blocking(move || Tuf::open(&directory, (&keys, root), targets, system::now()));
         let tuf = opening.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         if !material.is_whole() {
             material.complete()?;

@@ -37,6 +37,17 @@ pub enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    /// Its name in files and on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
 /// Starts logging to stderr. `default` is the filter where the environment has none. A second call changes nothing.
 pub fn start_logging(format: LogFormat, default: &str) {
     let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new(default));

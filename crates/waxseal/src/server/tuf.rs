@@ -2,7 +2,7 @@
 //! from memory.
 //!
 //! ```text
-//! DATA/keys/tuf-{root,targets,snapshot,timestamp}.pem
+//! DATA/keys/tuf-{root,targets,snapshot,timestamp}.pem    in production without the root's
 //! DATA/tuf/N.root.json  N.targets.json  N.snapshot.json  timestamp.json
 //! DATA/tuf/targets/SHA256.NAME
 //! ```
@@ -33,7 +33,7 @@ use waxseal_formats::code::Code;
 use waxseal_formats::crypto::{KeyKind, sha256};
 use waxseal_formats::signing_config::{ClientTrustConfig, SigningConfig};
 use waxseal_formats::tuf::{Metadata, TopLevel, TufError as FormatError};
-use waxseal_io::signer::{KeyPair, Signer, SignerError};
+use waxseal_io::signer::{KeyFiles, KeyPair, Signer, SignerError};
 use waxseal_io::{file, system};
 use waxseal_verify::tuf::TufError as VerifyError;
 
@@ -82,7 +82,7 @@ impl TufError {
         match self {
             Self::File { .. } => Code::INPUT_UNREADABLE,
             Self::Damaged { source, .. } => source.code(),
-            Self::Signer(_) => Code::KEY_UNSUPPORTED,
+            Self::Signer(error) => error.code(),
             Self::Author(error) => error.code(),
             Self::Unusable(error) => error.code(),
         }
@@ -96,6 +96,16 @@ pub struct Tuf {
     /// Held by the one that renews.
     author: Mutex<Author>,
     served: RwLock<Arc<Served>>,
+}
+
+/// Where the root's key is.
+pub enum RootKey {
+    /// With the others. It is made with a new repository; beside existing metadata it may be missing.
+    Beside,
+    /// Not here.
+    Elsewhere,
+    /// Here for this once.
+    Given(KeyPair),
 }
 
 struct Signers {
@@ -147,33 +157,44 @@ impl Served {
 impl Tuf {
     /// Opens the repository in the data directory, or makes one, so that at `now` it offers exactly `targets`.
     /// Keys that are missing are made, except the root key beside existing metadata: it may be kept elsewhere, and is
-    /// missed only when a root has to be signed.
+    /// missed only when a root has to be signed, as it is for a new repository.
     ///
     /// # Errors
     /// [`TufError`].
-    pub fn open(data_dir: &Path, targets: Vec<TargetFile>, now: Time) -> Result<Self, TufError> {
+    pub fn open(
+        data_dir: &Path,
+        (files, root): (&KeyFiles, RootKey),
+        targets: Vec<TargetFile>,
+        now: Time,
+    ) -> Result<Self, TufError> {
         let directory = data_dir.join("tuf");
         let keys = data_dir.join("keys");
         for (path, mode) in [(&directory.join("targets"), 0o755), (&keys, 0o700)] {
             let made = DirBuilder::new().recursive(true).mode(mode).create(path);
             made.map_err(|source| TufError::File { path: path.clone(), source })?;
         }
-        let (current, files) = load(&directory)?;
+        let (current, served) = load(&directory)?;
         let path = |role: TopLevel| keys.join(format!("tuf-{}.pem", role.name()));
-        let signer = |role| KeyPair::load_or_create(&path(role), KeyKind::EcdsaP256);
-        let signers = Signers {
-            root: match KeyPair::load(&path(TopLevel::Root)) {
+        let signer = |role| files.load_or_create(&path(role), KeyKind::EcdsaP256);
+        let beside =
+            || match files.load(&path(TopLevel::Root)) {
                 Err(SignerError::File { source, .. }) if source.kind() == ErrorKind::NotFound => {
-                    if current.root.is_some() { None } else { Some(signer(TopLevel::Root)?) }
+                    if current.root.is_some() { Ok(None) } else { signer(TopLevel::Root).map(Some) }
                 }
-                loaded => Some(loaded?),
+                loaded => loaded.map(Some),
+            };
+        let signers = Signers {
+            root: match root {
+                RootKey::Beside => beside()?,
+                RootKey::Elsewhere => None,
+                RootKey::Given(key) => Some(key),
             },
             timestamp: signer(TopLevel::Timestamp)?,
             snapshot: signer(TopLevel::Snapshot)?,
             targets: signer(TopLevel::Targets)?,
         };
         let author = Author { current, targets };
-        let served = RwLock::new(Arc::new(Served::new(files, &author)));
+        let served = RwLock::new(Arc::new(Served::new(served, &author)));
         let tuf = Self { directory, signers, author: Mutex::new(author), served };
         tuf.renew(now)?;
         Ok(tuf)
@@ -292,21 +313,32 @@ impl Tuf {
     }
 }
 
-/// The URL of the instance whose repository is in the data directory, as its clients were last told. `None` if there is none.
+/// What clients were last told of the instance whose repository is in the data directory.
+pub struct Published {
+    /// Its URL.
+    pub url: String,
+    /// Where to log in and what it keeps.
+    pub client: ClientConfig,
+}
+
+/// What the clients of an instance were last told. `None` if there is no repository, or one that says nothing.
 ///
 /// # Errors
 /// [`TufError`] for a damaged repository.
-pub fn published_url(data_dir: &Path) -> Result<Option<String>, TufError> {
+pub fn published(data_dir: &Path) -> Result<Option<Published>, TufError> {
     let directory = data_dir.join("tuf");
     if !directory.join("targets").exists() {
         return Ok(None);
     }
     let (current, files) = load(&directory)?;
     let Some(targets) = current.targets else { return Ok(None) };
-    let listed = targets.role().targets.iter().find(|(name, _)| *name == SIGNING_CONFIG);
-    let file = listed.and_then(|(name, target)| files.get(&format!("targets/{}", target.file(name, true))));
-    let config = file.and_then(|bytes| SigningConfig::from_json(bytes).ok());
-    Ok(config.and_then(|config| config.ca_urls.into_iter().next()).map(|authority| authority.url))
+    let target = |wanted: &str| {
+        let (name, target) = targets.role().targets.iter().find(|(name, _)| *name == wanted)?;
+        files.get(&format!("targets/{}", target.file(name, true)))
+    };
+    let url = || SigningConfig::from_json(target(SIGNING_CONFIG)?).ok()?.ca_urls.into_iter().next();
+    let client = || ClientConfig::from_json(target(CLIENT_CONFIG)?).ok();
+    Ok(url().zip(client()).map(|(authority, client)| Published { url: authority.url, client }))
 }
 
 /// Name of the target with the trusted root.
@@ -363,7 +395,7 @@ async fn serve(State(tuf): State<Arc<Tuf>>, UrlPath(path): UrlPath<String>) -> R
 #[cfg(test)]
 mod tests {
     use super::files::KEPT_VERSIONS;
-    use super::{Tuf, TufError, routes};
+    use super::{RootKey, Tuf, TufError, routes};
     use axum::body::Body;
     use axum::http::{Request, StatusCode, header};
     use axum::response::Response;
@@ -374,7 +406,8 @@ mod tests {
     use tower::ServiceExt;
     use waxseal_authority::tuf::{AuthorError, TargetFile, Usage};
     use waxseal_formats::code::Code;
-    use waxseal_formats::crypto::sha256;
+    use waxseal_formats::crypto::{KeyKind, sha256};
+    use waxseal_io::signer::{KeyFiles, KeyPair};
 
     fn at(day: i64) -> Time {
         let start: Time = "2026-11-24T15:00:00Z".parse().expect("time");
@@ -389,6 +422,10 @@ mod tests {
             uri: "http://127.0.0.1:7480".into(),
         };
         vec![file("trusted_root.json"), file("client.json")]
+    }
+
+    fn open(data_dir: &Path, targets: Vec<TargetFile>, now: Time) -> Result<Tuf, TufError> {
+        Tuf::open(data_dir, (&KeyFiles::plain(), RootKey::Beside), targets, now)
     }
 
     fn names(directory: &Path) -> Vec<String> {
@@ -413,11 +450,11 @@ mod tests {
     fn a_repository_survives_a_restart_unchanged_and_follows_its_targets() {
         let data = tempfile::tempdir().expect("directory");
         let directory = data.path().join("tuf");
-        let first = Tuf::open(data.path(), targets("1"), at(0)).expect("made");
+        let first = open(data.path(), targets("1"), at(0)).expect("made");
         let made = ["1.root.json", "1.snapshot.json", "1.targets.json", "targets", "timestamp.json"];
         assert_eq!(names(&directory), made);
         assert_eq!(first.expires(), Some(at(7)));
-        let again = Tuf::open(data.path(), targets("1"), at(0)).expect("opened");
+        let again = open(data.path(), targets("1"), at(0)).expect("opened");
         assert_eq!(again.root_checksum(), first.root_checksum());
         assert_eq!(names(&directory), made);
 
@@ -432,7 +469,7 @@ mod tests {
     #[test]
     fn old_snapshots_targets_and_target_files_are_removed_and_roots_stay() {
         let data = tempfile::tempdir().expect("directory");
-        let tuf = Tuf::open(data.path(), targets("0"), at(0)).expect("made");
+        let tuf = open(data.path(), targets("0"), at(0)).expect("made");
         for day in 1..20 {
             tuf.publish(targets(&day.to_string()), at(day)).expect("published");
         }
@@ -444,17 +481,17 @@ mod tests {
         );
         assert_eq!(names(&data.path().join("tuf/targets")).len() as u64, 2 * KEPT_VERSIONS);
         drop(tuf);
-        let opened = Tuf::open(data.path(), targets("19"), at(19)).expect("opened");
+        let opened = open(data.path(), targets("19"), at(19)).expect("opened");
         assert_eq!(opened.renew(at(20)).expect("renewed"), ["21.snapshot.json", "timestamp.json"]);
     }
 
     #[test]
     fn a_root_key_kept_elsewhere_is_not_made_anew_and_only_missed_when_needed() {
         let data = tempfile::tempdir().expect("directory");
-        Tuf::open(data.path(), targets("1"), at(0)).expect("made");
+        open(data.path(), targets("1"), at(0)).expect("made");
         let key = data.path().join("keys/tuf-root.pem");
         std::fs::remove_file(&key).expect("removed");
-        let tuf = Tuf::open(data.path(), targets("2"), at(1)).expect("opened");
+        let tuf = open(data.path(), targets("2"), at(1)).expect("opened");
         assert!(!key.exists());
         let error = tuf.renew(at(365)).expect_err("expired");
         assert!(matches!(error, TufError::Author(AuthorError::RootNeeded(_))));
@@ -463,17 +500,29 @@ mod tests {
     }
 
     #[test]
+    fn a_root_key_that_was_given_once_is_in_no_file() {
+        let data = tempfile::tempdir().expect("directory");
+        let opened = |root| Tuf::open(data.path(), (&KeyFiles::plain(), root), targets("1"), at(0));
+        let error = opened(RootKey::Elsewhere).err().expect("no root can be signed");
+        assert!(matches!(error, TufError::Author(AuthorError::RootNeeded(_))), "{error}");
+        let key = KeyPair::generate(KeyKind::EcdsaP256).expect("a key");
+        let made = opened(RootKey::Given(key)).expect("made").root_checksum();
+        assert_eq!(opened(RootKey::Elsewhere).expect("opened").root_checksum(), made);
+        assert!(!data.path().join("keys/tuf-root.pem").exists());
+    }
+
+    #[test]
     fn a_damaged_file_stops_the_start_and_half_written_ones_do_not() {
         let data = tempfile::tempdir().expect("directory");
-        Tuf::open(data.path(), targets("1"), at(0)).expect("made");
+        open(data.path(), targets("1"), at(0)).expect("made");
         let directory = data.path().join("tuf");
         std::fs::write(directory.join("timestamp.json.new"), "{").expect("written");
         std::fs::write(directory.join("targets/half.new"), "{").expect("written");
         // A crash between targets and timestamp: both are signed again, above the one that nobody saw.
         std::fs::remove_file(directory.join("timestamp.json")).expect("removed");
-        Tuf::open(data.path(), targets("1"), at(0)).expect("opened");
+        open(data.path(), targets("1"), at(0)).expect("opened");
         std::fs::write(directory.join("1.root.json"), "{").expect("written");
-        let error = Tuf::open(data.path(), targets("1"), at(0)).err().expect("damaged");
+        let error = open(data.path(), targets("1"), at(0)).err().expect("damaged");
         assert!(matches!(&error, TufError::Damaged { path, .. } if path.ends_with("1.root.json")));
         assert_eq!(error.code(), Code::TRUSTED_ROOT_MALFORMED);
     }
@@ -481,7 +530,7 @@ mod tests {
     #[tokio::test]
     async fn clients_find_every_file_and_a_json_404() {
         let data = tempfile::tempdir().expect("directory");
-        let tuf = Arc::new(Tuf::open(data.path(), targets("{}"), at(0)).expect("made"));
+        let tuf = Arc::new(open(data.path(), targets("{}"), at(0)).expect("made"));
         let root = get(&tuf, "/tuf/1.root.json").await;
         assert_eq!(root.headers()[header::CONTENT_TYPE], "application/json");
         assert!(root.headers()[header::CACHE_CONTROL].to_str().expect("text").contains("immutable"));
@@ -503,7 +552,7 @@ mod tests {
     #[tokio::test]
     async fn path_traversal_reaches_no_key() {
         let data = tempfile::tempdir().expect("directory");
-        let tuf = Arc::new(Tuf::open(data.path(), targets("{}"), at(0)).expect("made"));
+        let tuf = Arc::new(open(data.path(), targets("{}"), at(0)).expect("made"));
         for path in [
             "/tuf/../keys/tuf-root.pem",
             "/tuf/%2e%2e/keys/tuf-root.pem",

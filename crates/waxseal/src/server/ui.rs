@@ -176,7 +176,7 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{ReadyCheck, Ui, routes};
-    use crate::server::tuf::Tuf;
+    use crate::server::tuf::{RootKey, Tuf};
     use axum::body::Body;
     use axum::http::{Request, StatusCode, header};
     use http_body_util::BodyExt;
@@ -184,6 +184,7 @@ mod tests {
     use std::sync::Arc;
     use tower::ServiceExt;
     use waxseal_authority::tuf::{TargetFile, Usage};
+    use waxseal_io::signer::KeyFiles;
     use waxseal_io::system;
 
     fn ui(data: &tempfile::TempDir, ready: Vec<(&'static str, ReadyCheck)>) -> Arc<Ui> {
@@ -198,7 +199,9 @@ mod tests {
             target("signing_config.v0.2.json", "{\"b\": 2}"),
             target("client.json", "{\"clientId\": \"sigstore\"}"),
         ];
-        let tuf = Arc::new(Tuf::open(data.path(), targets, system::now()).expect("opened"));
+        let tuf = Arc::new(
+            Tuf::open(data.path(), (&KeyFiles::plain(), RootKey::Beside), targets, system::now()).expect("opened"),
+        );
         Arc::new(Ui { url: "http://127.0.0.1:7480".into(), operator: "<b>Corp & Sons".into(), tuf, ready })
     }
 
@@ -262,7 +265,9 @@ mod tests {
     async fn expired_metadata_is_not_ready() {
         let data = tempfile::tempdir().expect("directory");
         let long_ago = system::now().checked_sub(jiff::SignedDuration::from_hours(8 * 24)).expect("time");
-        let tuf = Arc::new(Tuf::open(data.path(), Vec::new(), long_ago).expect("opened"));
+        let tuf = Arc::new(
+            Tuf::open(data.path(), (&KeyFiles::plain(), RootKey::Beside), Vec::new(), long_ago).expect("opened"),
+        );
         let ui = Arc::new(Ui { url: String::new(), operator: String::new(), tuf, ready: Vec::new() });
         let (status, _, body) = get(&ui, "/readyz").await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);

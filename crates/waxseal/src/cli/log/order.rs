@@ -2,7 +2,7 @@
 
 use crate::cli::{Failure, Output};
 use crate::server::admin::{Answer, AskError, Connection};
-use crate::server::config::default_data_dir;
+use crate::server::config::{default_data_dir, keys_of};
 use crate::server::instance::Instance;
 use crate::server::operate::{Done, Order};
 use std::path::PathBuf;
@@ -35,7 +35,9 @@ pub(super) async fn give(data_dir: Option<PathBuf>, order: Order, output: Output
 }
 
 async fn offline(data_dir: PathBuf, order: Order) -> Result<Done, Failure> {
-    let opened = Instance::offline(data_dir).await.map_err(|error| {
+    let keys =
+        keys_of(&data_dir, process_environment).map_err(|error| Failure::new(error.code(), error.to_string()))?;
+    let opened = Instance::offline(data_dir, keys).await.map_err(|error| {
         let failure = Failure::new(error.code(), error.to_string());
         match error.code() {
             Code::LOG_STORE_LOCKED => failure.hint("the instance is starting or stopping; try again in a moment"),

@@ -25,8 +25,7 @@ use waxseal_formats::checkpoint::is_rekor_v1_origin;
 use waxseal_formats::client_config::Privacy;
 use waxseal_formats::code::Code;
 use waxseal_formats::crypto::key::PublicKey;
-use waxseal_io::file;
-use waxseal_io::signer::{KeyPair, Signer};
+use waxseal_io::signer::key_files;
 use waxseal_io::store::StoreError;
 use waxseal_log::profile::{Bodies, Face, Profile};
 use waxseal_log::segment::SegmentHeader;
@@ -35,8 +34,6 @@ use crate::server::material;
 
 /// Most faults of one log that are told; the others are counted.
 pub const MAX_FAULTS: usize = 100;
-/// Largest key file, in bytes.
-const MAX_KEY: usize = 64 << 10;
 
 /// Something that is not as it has to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,7 +187,7 @@ impl Instance {
                 continue;
             }
             let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            keys.extend(public_key(&path).map(|key| (name, key)));
+            keys.extend(key_files::public_key(&path).map(|key| (name, key)));
         }
         let manifest = material::privacy_of(data_dir);
         let bodies = manifest.as_ref().ok().and_then(|privacy| *privacy).map(|privacy| match privacy {
@@ -214,13 +211,4 @@ impl Instance {
         });
         profiles.find(|profile| profile.key_id() == header.key_id).map(Arc::new)
     }
-}
-
-/// The public key in a file: what is public of a private one, or a public key by itself.
-fn public_key(path: &Path) -> Option<PublicKey> {
-    if let Ok(pair) = KeyPair::load(path) {
-        return Some(pair.public_key().clone());
-    }
-    let text = String::from_utf8(file::read(path, MAX_KEY).ok().flatten()?).ok()?;
-    PublicKey::from_pem(&text).ok()
 }

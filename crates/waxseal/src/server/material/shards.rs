@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use waxseal_formats::crypto::KeyKind;
 use waxseal_formats::trusted_root::Validity;
-use waxseal_io::signer::{KeyPair, SignerError};
+use waxseal_io::signer::KeyPair;
 
 /// How long the validity of a log's key reaches beyond its first and last entry. What a client can prove is the time of its
 /// timestamp, and that is taken some time before the entry is logged, or after.
@@ -136,8 +136,8 @@ impl Material {
         let start = now.saturating_sub(OVERLAP).unwrap_or(now).max(active.start);
         let start = Timestamp::from_second(start.as_second()).unwrap_or(start);
         let path = self.key_path(&name(number));
-        let signer: Result<KeyPair, SignerError> = KeyPair::load_or_create(&path, KeyKind::Ed25519);
-        Ok(Shard { number, start, frozen: None, signer: Arc::new(signer?) })
+        let signer = self.keys.load_or_create(&path, KeyKind::Ed25519)?;
+        Ok(Shard { number, start, frozen: None, signer: Arc::new(signer) })
     }
 
     /// Makes this the list of shards, and this the state of the other logs: durably, by one exchange of `instance.json`.
@@ -157,14 +157,15 @@ mod tests {
     use crate::server::material::MANIFEST;
     use std::path::Path;
     use waxseal_formats::code::Code;
-    use waxseal_io::signer::Signer;
+    use waxseal_io::signer::{KeyFiles, Signer};
 
     fn at(text: &str) -> Timestamp {
         text.parse().expect("a time")
     }
 
     fn open(data_dir: &Path) -> Result<Material, MaterialError> {
-        let mut material = Material::open(data_dir, "host", None, at("2026-11-24T15:00:00Z"))?;
+        let keys = Arc::new(KeyFiles::plain());
+        let mut material = Material::open(data_dir, "host", None, &keys, at("2026-11-24T15:00:00Z"))?;
         if !material.is_whole() {
             material.complete()?;
         }

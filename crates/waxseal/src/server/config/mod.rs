@@ -1,12 +1,21 @@
-//! What `up` was asked to do, and the rules file.
+//! What an instance is started with: the options of `up`, the configuration file of `serve`, and the rules file of both.
+
+pub mod file;
+pub mod keys;
+pub mod network;
+pub mod settings;
+pub mod template;
 
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use url::Url;
 use waxseal_authority::rules::{DEFAULT_AUDIENCE, IssuerType, MAX_RULES_LEN, Rules, RulesError};
-use waxseal_formats::client_config::Privacy;
 use waxseal_formats::code::Code;
+use waxseal_io::signer::{KeyFiles, SignerError};
+
+pub use file::Config;
+pub use keys::Keys;
+pub use settings::{Login, Provider, Settings, Tls, UpSettings};
 
 /// Where `up` listens unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7480";
@@ -22,7 +31,7 @@ pub enum ConfigError {
         /// What is wrong.
         reason: String,
     },
-    /// The rules file cannot be read.
+    /// A file cannot be read.
     #[error("{path}: {reason}")]
     File {
         /// The file.
@@ -38,73 +47,63 @@ pub enum ConfigError {
         /// What is wrong.
         source: RulesError,
     },
+    /// The configuration file is not YAML, has a key that is unknown or there twice, or a value of the wrong type.
+    #[error("{path}, line {line}, column {column}: {reason}")]
+    Malformed {
+        /// The file.
+        path: String,
+        /// Counted from 1.
+        line: u64,
+        /// Counted from 1.
+        column: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The configuration file has a value that cannot be meant.
+    #[error("{path}: {setting}: {reason}")]
+    Setting {
+        /// The file.
+        path: String,
+        /// The key.
+        setting: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The configuration file would serve others without TLS, and does not say so.
+    #[error(
+        "{path}: without TLS, {listen} would be reached by others: give `tls` a certificate and key, listen on loopback behind a proxy, or write `tls: none`"
+    )]
+    PlainHttp {
+        /// The file.
+        path: String,
+        /// The address.
+        listen: SocketAddr,
+    },
+    /// The passphrase of the keys.
+    #[error(transparent)]
+    Passphrase(#[from] SignerError),
+    /// The variable with the passphrase is not set.
+    #[error("the keys are encrypted, and the variable {name} with their passphrase is not set")]
+    Variable {
+        /// Its name.
+        name: String,
+    },
 }
 
 impl ConfigError {
-    /// `usage`, `input.unreadable` or `policy.malformed`.
+    /// The reason code.
     #[must_use]
     pub const fn code(&self) -> Code {
         match self {
             Self::Option { .. } => Code::USAGE,
             Self::File { .. } => Code::INPUT_UNREADABLE,
             Self::Rules { source, .. } => source.code(),
+            Self::Malformed { .. } | Self::Setting { .. } => Code::INPUT_CONFIG,
+            Self::PlainHttp { .. } => Code::NETWORK_PLAIN_HTTP,
+            Self::Passphrase(error) => error.code(),
+            Self::Variable { .. } => Code::KEY_PASSPHRASE,
         }
     }
-}
-
-/// The settings of `up`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpSettings {
-    /// Where keys and logs are.
-    pub data_dir: PathBuf,
-    /// The address to listen on: loopback.
-    pub listen: SocketAddr,
-    /// Scheme, host and port under which clients know the instance, if that is not the address it listens on.
-    pub public_url: Option<String>,
-    /// The rules file, if the default rules are not meant.
-    pub rules: Option<PathBuf>,
-    /// What the logs keep; none means what the data directory was made for, and [`Privacy::Sealed`] for a new one.
-    pub privacy: Option<Privacy>,
-}
-
-impl UpSettings {
-    /// Checks what was asked.
-    ///
-    /// # Errors
-    /// [`ConfigError::Option`]: an address that others can reach (the demo provider vouches for anybody), a public URL
-    /// that is no origin.
-    pub fn check(mut self) -> Result<Self, ConfigError> {
-        if !self.listen.ip().is_loopback() {
-            let reason = format!("{} is not a loopback address; `up` is for this machine only", self.listen);
-            return Err(ConfigError::Option { option: "--listen", reason });
-        }
-        self.public_url = self.public_url.as_deref().map(origin).transpose()?;
-        Ok(self)
-    }
-
-    /// Scheme, host and port of every URL that the instance hands out; `bound` is the address it really listens on.
-    #[must_use]
-    pub fn origin(&self, bound: SocketAddr) -> String {
-        self.public_url.clone().unwrap_or_else(|| format!("http://{bound}"))
-    }
-}
-
-/// The origin that a URL is, without a slash at its end.
-fn origin(text: &str) -> Result<String, ConfigError> {
-    let fault = |reason: &str| ConfigError::Option { option: "--public-url", reason: format!("{text} {reason}") };
-    let url = Url::parse(text).map_err(|error| fault(&format!("is not a URL: {error}")))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(fault("is not an http or https URL"));
-    }
-    if url.path() != "/"
-        || url.query().is_some()
-        || url.fragment().is_some()
-        || !url.username().is_empty()
-        || url.password().is_some()
-    {
-        return Err(fault("has more than scheme, host and port: an instance has an origin to itself"));
-    }
-    Ok(url.origin().ascii_serialization())
 }
 
 /// The rules of the instance: those of the file, or the default ones, which admit everyone whom the known issuers (those
@@ -117,17 +116,26 @@ pub fn rules(path: Option<&Path>, known: &[(String, IssuerType)]) -> Result<Rule
         return Rules::from_yaml(&default_rules(known), known)
             .map_err(|source| ConfigError::Rules { path: "the default rules".to_owned(), source });
     };
-    let shown = || path.display().to_string();
-    let unreadable = |error: std::io::Error| ConfigError::File { path: shown(), reason: error.to_string() };
-    let limit = u64::try_from(MAX_RULES_LEN).unwrap_or(u64::MAX).saturating_add(1);
+    let text = read_text(path, MAX_RULES_LEN)?;
+    Rules::from_yaml(&text, known).map_err(|source| ConfigError::Rules { path: path.display().to_string(), source })
+}
+
+/// A text file of at most `max` bytes, or its beginning and one byte more.
+fn read_text(path: &Path, max: usize) -> Result<String, ConfigError> {
+    let unreadable =
+        |error: std::io::Error| ConfigError::File { path: path.display().to_string(), reason: error.to_string() };
+    let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
     let mut text = String::new();
     std::fs::File::open(path).map_err(unreadable)?.take(limit).read_to_string(&mut text).map_err(unreadable)?;
-    Rules::from_yaml(&text, known).map_err(|source| ConfigError::Rules { path: shown(), source })
+    Ok(text)
 }
 
 /// The default rules as a file would have them.
 #[must_use]
 pub fn default_rules(known: &[(String, IssuerType)]) -> String {
+    if known.is_empty() {
+        return "rules: []\n".to_owned();
+    }
     let rule = |(issuer, kind): &(String, IssuerType)| {
         format!(
             "  - name: demo-{}\n    issuer: {issuer}\n    audience: {DEFAULT_AUDIENCE}\n    match: {{sub: \"**\"}}\n",
@@ -135,6 +143,15 @@ pub fn default_rules(known: &[(String, IssuerType)]) -> String {
         )
     };
     format!("rules:\n{}", known.iter().map(rule).collect::<String>())
+}
+
+/// The way to the keys of an instance that does not run: as the configuration file in its data directory says.
+///
+/// # Errors
+/// [`ConfigError`] for the file, and for the passphrase.
+pub fn keys_of(data_dir: &Path, variable: impl Fn(&str) -> Option<String>) -> Result<KeyFiles, ConfigError> {
+    let path = data_dir.join(file::FILE);
+    if path.exists() { Config::read(&path)?.keys.open(variable) } else { Ok(KeyFiles::plain()) }
 }
 
 /// The data directory of `up`: `$XDG_DATA_HOME/waxseal/up`, by default below `~/.local/share`.
@@ -155,59 +172,10 @@ pub(crate) fn below_home(variable: impl Fn(&str) -> Option<String>, name: &str, 
 
 #[cfg(test)]
 mod tests {
-    use super::{ConfigError, DEFAULT_LISTEN, UpSettings, default_data_dir, rules};
-    use std::net::SocketAddr;
-    use std::path::{Path, PathBuf};
+    use super::{default_data_dir, rules};
+    use std::path::Path;
     use waxseal_authority::rules::{IssuerType, MAX_RULES_LEN};
     use waxseal_formats::code::Code;
-
-    fn settings() -> UpSettings {
-        UpSettings {
-            data_dir: PathBuf::from("/d"),
-            listen: DEFAULT_LISTEN.parse().expect("an address"),
-            public_url: None,
-            rules: None,
-            privacy: None,
-        }
-    }
-
-    #[test]
-    fn up_listens_on_loopback_only() {
-        for listen in ["127.0.0.1:0", "127.9.9.9:80", "[::1]:7480"] {
-            let listen: SocketAddr = listen.parse().expect("an address");
-            assert!(UpSettings { listen, ..settings() }.check().is_ok());
-        }
-        for listen in ["0.0.0.0:7480", "[::]:7480", "192.168.1.1:7480", "[::ffff:127.0.0.1]:1"] {
-            let listen: SocketAddr = listen.parse().expect("an address");
-            let error = UpSettings { listen, ..settings() }.check().expect_err("refused");
-            assert_eq!(error.code(), Code::USAGE);
-            assert!(error.to_string().contains("--listen"), "{error}");
-        }
-    }
-
-    #[test]
-    fn the_public_url_is_an_origin() {
-        let origin = |url: &str| {
-            let settings = UpSettings { public_url: Some(url.to_owned()), ..settings() }.check()?;
-            Ok::<_, ConfigError>(settings.origin("127.0.0.1:1".parse().expect("an address")))
-        };
-        assert_eq!(settings().origin("127.0.0.1:4711".parse().expect("an address")), "http://127.0.0.1:4711");
-        assert_eq!(settings().origin("[::1]:4711".parse().expect("an address")), "http://[::1]:4711");
-        assert_eq!(origin("https://sign.corp.example").expect("an origin"), "https://sign.corp.example");
-        assert_eq!(origin("https://Sign.corp.example:443/").expect("an origin"), "https://sign.corp.example");
-        assert_eq!(origin("http://localhost:7480/").expect("an origin"), "http://localhost:7480");
-        for url in [
-            "",
-            "sign.corp.example",
-            "https://a.example/x",
-            "https://a.example/?x",
-            "https://u@a.example",
-            "ftp://a.example",
-            "https://a.example/#x",
-        ] {
-            assert_eq!(origin(url).expect_err(url).code(), Code::USAGE, "{url}");
-        }
-    }
 
     fn known() -> Vec<(String, IssuerType)> {
         vec![
