@@ -135,6 +135,7 @@ codes! {
     POLICY_MISSING = "policy.missing": "no policy was given";
     ARTIFACT_UNSIGNED = "artifact.unsigned": "the artifact carries no signature";
     ARTIFACT_NOT_FOUND = "artifact.not-found": "the artifact does not exist";
+    NETWORK_LIMITED = "network.limited": "the address makes too many requests";
     NETWORK_LISTEN = "network.listen": "the address cannot be listened on";
     NETWORK_PLAIN_HTTP = "network.plain-http": "others would be served without TLS";
     NETWORK_UNREACHABLE = "network.unreachable": "a needed service cannot be reached";

@@ -189,11 +189,7 @@ impl Stage {
             .map_err(|error| Failure::new(error.code(), error.to_string()))?;
         let (url, root_sha256) = (instance.url().to_owned(), instance.root_checksum());
         let (stop, stopped) = oneshot::channel();
-        let serving = tokio::spawn(async move {
-            if let Err(error) = instance.serve(async move { drop(stopped.await) }).await {
-                tracing::error!(%error, "the instance failed");
-            }
-        });
+        let serving = tokio::spawn(instance.serve(async move { drop(stopped.await) }));
         let transport = Http::new(PlainHttp::LoopbackOnly);
         Ok(Self {
             url,

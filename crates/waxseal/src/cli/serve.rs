@@ -31,8 +31,8 @@ pub async fn run(args: ServeArgs, output: Output) -> Result<(), Failure> {
     let settings = config.settings.clone();
     let instance = Instance::start(settings, keys).await.map_err(|error| not_started(&error))?;
     say_ready(output, &instance, &config.settings.data_dir, &greeting(&config, &instance))?;
-    let served = instance.serve(interrupted).await;
-    served.map_err(|error| Failure::new(Code::NETWORK_LISTEN, format!("the listener failed: {error}")))
+    instance.serve(interrupted).await;
+    Ok(())
 }
 
 fn greeting(config: &Config, instance: &Instance) -> Vec<String> {

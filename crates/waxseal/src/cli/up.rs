@@ -96,11 +96,11 @@ pub async fn run(args: UpArgs, output: Output) -> Result<(), Failure> {
     if let Some(Err(error)) = folder.as_deref().map(|folder| record.write(folder)) {
         tracing::warn!(%error, "other commands will need --data-dir: the instance's record cannot be written");
     }
-    let served = instance.serve(interrupted).await;
+    instance.serve(interrupted).await;
     if let Some(folder) = &folder {
         record.remove(folder);
     }
-    served.map_err(|error| Failure::new(Code::NETWORK_LISTEN, format!("the listener failed: {error}")))
+    Ok(())
 }
 
 /// Tells that the instance is ready: in these sentences, or in one JSON object.

@@ -2,10 +2,12 @@
 //! behind one listener.
 
 use crate::server::admin::Admin;
-use crate::server::config::{self, ConfigError, Provider, Settings, Tls};
+use crate::server::config::{self, ConfigError, Provider, Settings};
 use crate::server::ct::issuers::{Issuers, IssuersError};
 use crate::server::ct::{self, CtLog};
 use crate::server::first_entry::FirstEntryError;
+use crate::server::front::tls::{Tls, TlsError};
+use crate::server::front::{Bounds, Front};
 use crate::server::fulcio::{self, Fulcio};
 use crate::server::gateway;
 use crate::server::idp::claims::IssuerKind;
@@ -21,9 +23,9 @@ use crate::server::tuf::{self, RootKey, TufError};
 use crate::server::ui::{self, Ui};
 use crate::server::writers::Admission;
 use axum::Router;
-use axum::serve::ListenerExt as _;
 use std::fs::DirBuilder;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,8 +44,10 @@ use waxseal_io::transport::{Http, PlainHttp};
 /// A running instance: what it serves is ready, requests are answered once [`Instance::serve`] runs.
 pub struct Instance {
     url: String,
-    listener: TcpListener,
+    front: Front,
     router: Router,
+    /// Health and metrics on an address of their own.
+    operations: Option<(Front, Router)>,
     privacy: Privacy,
     data_dir: PathBuf,
     operator: Arc<Operator>,
@@ -136,6 +140,9 @@ pub enum StartError {
     /// The TUF repository.
     #[error("TUF repository: {0}")]
     Tuf(#[from] TufError),
+    /// The certificate of the listener.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
 }
 
 impl StartError {
@@ -160,6 +167,7 @@ impl StartError {
             Self::Idp(error) => error.code(),
             Self::Rules(error) => error.code(),
             Self::Tuf(error) => error.code(),
+            Self::Tls(error) => error.code(),
         }
     }
 }
@@ -240,23 +248,24 @@ impl Instance {
     }
 
     /// Answers requests until `shutdown` is done, then finishes those under way and closes the logs.
-    ///
-    /// # Errors
-    /// What the system says when the listener fails.
-    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
+    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) {
         let renewal = tokio::spawn(self.operator.tuf().keep_fresh());
         let admin = Admin::listen(&self.data_dir, Arc::clone(&self.operator));
         if let Err(error) = &admin {
             tracing::warn!(%error, "`waxseal log` cannot reach this instance: it has to be stopped for it");
         }
-        // An answer is one write: nothing is gained by waiting for more of it.
-        let listener = self.listener.tap_io(|connection| drop(connection.set_nodelay(true)));
-        let served = axum::serve(listener, self.router).with_graceful_shutdown(shutdown).await;
+        let operations = self.operations.map(|(front, routes)| {
+            // Asked until the last request is answered.
+            tokio::spawn(front.serve(routes, std::future::pending()))
+        });
+        self.front.serve(self.router, shutdown).await;
+        if let Some(operations) = operations {
+            operations.abort();
+        }
         renewal.abort();
         drop(admin);
         let operator = self.operator;
         blocking(move || operator.close()).await;
-        served
     }
 
     /// Opens the instance of a data directory for its operator alone, while nobody else uses it. It answers nobody, and keeps the
@@ -340,10 +349,14 @@ impl Opened {
     }
 
     async fn into_instance(self, listener: TcpListener) -> Result<Instance, StartError> {
-        if self.settings.tls != Tls::None {
-            let problem = "this listener speaks no TLS".to_owned();
-            return Err(ConfigError::Option { option: "tls", reason: problem }.into());
-        }
+        let front = front(&self.settings, listener)?;
+        let operations = match self.settings.operations_listen {
+            None => None,
+            Some(address) => {
+                let bound = TcpListener::bind(address).await;
+                Some(bound.map_err(|source| StartError::Listen { address, source })?)
+            }
+        };
         let (client, root) = (self.client(), self.root_key());
         let Self { url, rules, settings, lock, material, logs, ct_log, admission, idp } = self;
         let jwks = {
@@ -364,9 +377,15 @@ impl Opened {
         let operator = Arc::new(operator);
 
         let ui = Ui { url: url.clone(), operator: host, tuf: operator.tuf(), ready: Vec::new() };
+        let ui = Arc::new(ui);
         let metrics = Arc::new(Metrics::new(|_| {}));
+        let operations = operations.map(|listener| {
+            let routes = ui::health(Arc::clone(&ui)).merge(Arc::clone(&metrics).routes());
+            let plain = Front { listener, tls: None, bounds: front.bounds, trusted_proxies: Vec::new() };
+            (plain, routes.fallback(gateway::not_found))
+        });
         let routes = Router::new()
-            .merge(ui::routes(Arc::new(ui)))
+            .merge(ui::routes(ui))
             .merge(fulcio::routes(Arc::new(fulcio)))
             .merge(ct::routes(ct_log))
             .merge(rekor_v1::routes(rekor_v1))
@@ -378,8 +397,25 @@ impl Opened {
             .fallback(gateway::not_found)
             .method_not_allowed_fallback(gateway::method_not_allowed);
         let router = metrics.watch(routes);
-        Ok(Instance { url, listener, router, privacy, data_dir, operator, _lock: lock })
+        Ok(Instance { url, front, router, operations, privacy, data_dir, operator, _lock: lock })
     }
+}
+
+/// The listener with what its settings say.
+fn front(settings: &Settings, listener: TcpListener) -> Result<Front, StartError> {
+    let tls = match &settings.tls {
+        config::Tls::None => None,
+        config::Tls::Files { certificate, key } => Some(Arc::new(Tls::open(certificate, key)?)),
+    };
+    let (limits, default) = (settings.limits, Bounds::default());
+    let count = |limit: Option<u32>| limit.and_then(|limit| usize::try_from(limit).ok());
+    let bounds = Bounds {
+        connections: count(limits.connections).unwrap_or(default.connections),
+        connections_per_address: count(limits.connections_per_address),
+        requests_per_second: limits.requests_per_second.and_then(NonZeroU32::new),
+        ..default
+    };
+    Ok(Front { listener, tls, bounds, trusted_proxies: settings.trusted_proxies.clone() })
 }
 
 /// Makes a data directory that only its owner may enter, unless it is there, durably.

@@ -6,6 +6,7 @@ pub mod ct;
 pub mod describe;
 pub mod drive;
 pub mod first_entry;
+pub mod front;
 pub mod fulcio;
 pub mod gateway;
 pub mod idp;

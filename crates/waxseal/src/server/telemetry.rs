@@ -3,6 +3,7 @@
 //! Labels come from fixed sets (routes as templates, known methods, reason codes), never from what a client sends: a
 //! million made-up paths are one series (CVE-2026-49835).
 
+use crate::server::front::RequestId;
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, header};
@@ -158,16 +159,18 @@ async fn watch(State(metrics): State<Arc<Metrics>>, request: Request, next: Next
     let start = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str).to_owned();
+    let id = request.extensions().get::<RequestId>().cloned();
     let response = next.run(request).await;
     let seconds = start.elapsed().as_secs_f64();
     let status = response.status().as_u16();
     let code = response.extensions().get::<Code>().map(|code| code.as_str());
     metrics.observe(&method, &route, status, seconds);
     // What went well is counted; a line for each of ten thousand entries a second would cost as much as reading them.
+    let request = id.as_ref().map(RequestId::as_str);
     if response.status().is_client_error() || response.status().is_server_error() {
-        tracing::info!(method = known(&method), route, status, code, seconds, "request refused");
+        tracing::info!(request, method = known(&method), route, status, code, seconds, "request refused");
     } else {
-        tracing::debug!(method = known(&method), route, status, code, seconds, "request");
+        tracing::debug!(request, method = known(&method), route, status, code, seconds, "request");
     }
     response
 }

@@ -29,6 +29,11 @@ pub struct Ui {
     pub ready: Vec<(&'static str, ReadyCheck)>,
 }
 
+/// The routes of supervisors alone.
+pub fn health(ui: Arc<Ui>) -> Router {
+    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(ui)
+}
+
 /// The routes.
 pub fn routes(ui: Arc<Ui>) -> Router {
     Router::new()

@@ -15,6 +15,7 @@ use waxseal_io::signer::{KeyFiles, SignerError};
 
 pub use file::Config;
 pub use keys::Keys;
+pub use network::AddressRange;
 pub use settings::{Login, Provider, Settings, Tls, UpSettings};
 
 /// Where `up` listens unless told otherwise.
