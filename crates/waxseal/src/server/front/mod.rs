@@ -46,7 +46,7 @@ pub struct Bounds {
     pub request_time: Duration,
     /// How long a connection may be silent between requests, or while it takes in an answer.
     pub idle_time: Duration,
-    /// Bytes of a request's head.
+    /// Bytes of a request's head that are kept while it is incomplete; it is refused when there are more.
     pub head_len: usize,
     /// Headers of a request.
     pub headers: usize,
