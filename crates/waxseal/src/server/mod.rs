@@ -16,6 +16,7 @@ pub mod operate;
 pub mod record;
 pub mod rekor_v1;
 pub mod rekor_v2;
+pub mod reload;
 pub mod telemetry;
 pub mod tiles;
 pub mod tsa;
