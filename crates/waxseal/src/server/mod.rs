@@ -5,6 +5,7 @@ pub mod config;
 pub mod ct;
 pub mod describe;
 pub mod drive;
+pub mod examine;
 pub mod first_entry;
 pub mod fulcio;
 pub mod gateway;
