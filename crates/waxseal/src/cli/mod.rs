@@ -4,6 +4,7 @@ pub mod client_setup;
 pub mod config;
 pub mod conformance;
 pub mod demo;
+pub mod doctor;
 pub mod failure;
 pub mod flags;
 pub mod init;
@@ -49,6 +50,8 @@ enum Command {
     Init(Box<init::InitArgs>),
     /// Run the signing instance that `init` made.
     Serve(serve::ServeArgs),
+    /// Look at an instance, say what is wrong with it and how to mend it.
+    Doctor(doctor::DoctorArgs),
     /// Check or print a configuration file.
     Config(config::ConfigArgs),
     /// Sign a file.
@@ -131,6 +134,7 @@ async fn run(command: Command, output: Output) -> Result<(), Failure> {
         Command::Up(args) => up::run(args, output).await,
         Command::Init(args) => init::run(*args, output).await,
         Command::Serve(args) => serve::run(args, output).await,
+        Command::Doctor(args) => doctor::run(args, output).await,
         Command::Config(args) => config::run(args, output).await,
         Command::SignBlob(args) => sign_blob::run(*args, output).await,
         Command::Conformance(command) => conformance::run(command, output).await,

@@ -206,6 +206,20 @@ impl Material {
         Self::assemble(&folder, host, privacy.unwrap_or(Privacy::Sealed), &shards, Frozen::default())
     }
 
+    /// Reads the material of a directory that is whole, and changes nothing.
+    ///
+    /// # Errors
+    /// [`MaterialError::Missing`] if it is not whole; as [`Material::open`].
+    pub fn read(data_dir: &Path, keys: &Arc<KeyFiles>) -> Result<Self, MaterialError> {
+        let path = data_dir.join(MANIFEST);
+        let Some(manifest) = read_manifest(&path)? else { return Err(MaterialError::Missing { path }) };
+        if manifest.format != FORMAT {
+            let problem = format!("format {} is taken up at the next start of the instance", manifest.format);
+            return Err(MaterialError::Damaged { path, problem });
+        }
+        Self::open(data_dir, &manifest.host, None, keys, manifest.created)
+    }
+
     /// Whether the directory was whole when it was opened. If not, [`Material::complete`] is missing.
     #[must_use]
     pub const fn is_whole(&self) -> bool {

@@ -319,6 +319,8 @@ pub struct Published {
     pub url: String,
     /// Where to log in and what it keeps.
     pub client: ClientConfig,
+    /// The trusted root, as it is served.
+    pub trusted_root: Bytes,
 }
 
 /// What the clients of an instance were last told. `None` if there is no repository, or one that says nothing.
@@ -338,7 +340,24 @@ pub fn published(data_dir: &Path) -> Result<Option<Published>, TufError> {
     };
     let url = || SigningConfig::from_json(target(SIGNING_CONFIG)?).ok()?.ca_urls.into_iter().next();
     let client = || ClientConfig::from_json(target(CLIENT_CONFIG)?).ok();
-    Ok(url().zip(client()).map(|(authority, client)| Published { url: authority.url, client }))
+    let told = url().zip(client()).zip(target(TRUSTED_ROOT).cloned());
+    Ok(told.map(|((authority, client), trusted_root)| Published { url: authority.url, client, trusted_root }))
+}
+
+/// When the newest metadata of each role in the data directory expires.
+///
+/// # Errors
+/// [`TufError`] for a damaged repository.
+pub fn expiries(data_dir: &Path) -> Result<Vec<(&'static str, Time)>, TufError> {
+    let (current, _) = load(&data_dir.join("tuf"))?;
+    let Current { root, timestamp, snapshot, targets } = &current;
+    let roles = [
+        (TopLevel::Root, root.as_ref().map(Metadata::expires)),
+        (TopLevel::Targets, targets.as_ref().map(Metadata::expires)),
+        (TopLevel::Snapshot, snapshot.as_ref().map(Metadata::expires)),
+        (TopLevel::Timestamp, timestamp.as_ref().map(Metadata::expires)),
+    ];
+    Ok(roles.into_iter().filter_map(|(role, expires)| Some((role.name(), expires?))).collect())
 }
 
 /// Name of the target with the trusted root.

@@ -116,14 +116,13 @@ impl Template {
 
 /// A text as a YAML scalar.
 fn scalar(text: &str) -> String {
-    let plain = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/')
+    // What begins with a digit may be a number or a time.
+    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._/:@+~".contains(c))
         && !text.ends_with(':');
-    let special =
-        ["null", "true", "false", "none", "yes", "no", "on", "off"].contains(&text.to_ascii_lowercase().as_str());
-    let number =
-        text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-' | b'+' | b'e' | b'x' | b':'));
-    if plain && !special && !number { text.to_owned() } else { serde_json::Value::from(text).to_string() }
+    let word = text.to_ascii_lowercase();
+    let special = ["null", "true", "false", "none", "yes", "no", "on", "off"].contains(&word.as_str());
+    if plain && !special { text.to_owned() } else { serde_json::Value::from(text).to_string() }
 }
 
 const HEAD: &str = "\

@@ -1,7 +1,8 @@
 use super::tls::Tls;
 use super::{Bounds, ClientAddress, Front, RequestId};
-use crate::server::config::AddressRange;
+use crate::server::config::{AddressRange, Config};
 use crate::server::gateway::read_body;
+use crate::server::reload::{Part as _, Refused};
 use axum::extract::Request;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
@@ -271,6 +272,20 @@ async fn ask_over_tls(served: &Served, root: CertificateDer<'static>, name: &'st
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
+fn reload(tls: &Arc<Tls>, folder: &Path) -> Result<(), Refused> {
+    let (certificate, key) = (folder.join("tls.pem"), folder.join("tls.key"));
+    let text = format!(
+        "public_url: https://first.example\ndata_dir: .\nlisten: 127.0.0.1:1\nrules: rules.yaml\ntls: {{certificate: {}, key: {}}}\n",
+        certificate.display(),
+        key.display()
+    );
+    let config = folder.join("waxseal.yaml");
+    std::fs::write(&config, text).expect("written");
+    let config = Config::read(&config).expect("a configuration");
+    assert_eq!(tls.files(&config), [certificate, key]);
+    tls.prepare(&config).map(|exchange| exchange())
+}
+
 #[tokio::test]
 async fn the_certificate_is_exchanged_without_a_restart_and_a_bad_one_is_not_taken() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -282,18 +297,18 @@ async fn the_certificate_is_exchanged_without_a_restart_and_a_bad_one_is_not_tak
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 
     let second = certificate(folder.path(), "second.example");
-    tls.reload().expect("reloaded");
+    reload(&tls, folder.path()).expect("reloaded");
     assert!(ask_over_tls(&served, second.clone(), "second.example").await.is_ok());
     assert!(ask_over_tls(&served, first, "first.example").await.is_err(), "the former one");
 
     let key = std::fs::read(&key_file).expect("read");
     certificate(folder.path(), "third.example");
     std::fs::write(&key_file, &key).expect("written");
-    assert_eq!(tls.reload().expect_err("another key").code().as_str(), "input.malformed");
+    assert_eq!(reload(&tls, folder.path()).expect_err("another key").code.as_str(), "input.malformed");
     std::fs::write(&key_file, "").expect("written");
-    assert_eq!(tls.reload().expect_err("no key").code().as_str(), "input.malformed");
+    assert_eq!(reload(&tls, folder.path()).expect_err("no key").code.as_str(), "input.malformed");
     std::fs::remove_file(&key_file).expect("removed");
-    assert_eq!(tls.reload().expect_err("no file").code().as_str(), "input.unreadable");
+    assert_eq!(reload(&tls, folder.path()).expect_err("no file").code.as_str(), "input.unreadable");
     assert!(ask_over_tls(&served, second, "second.example").await.is_ok(), "the one before stays");
     // Somebody who speaks no TLS disturbs nobody.
     assert!(!served.ask(&who("")).await.contains("200 OK"));

@@ -1,5 +1,7 @@
 //! The certificate of the listener: read from files, and read again when they have changed.
 
+use crate::server::config::{self, Config};
+use crate::server::reload::{Exchange, Part, Refused};
 use arc_swap::ArcSwap;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -50,8 +52,6 @@ impl TlsError {
 
 /// A certificate with its key, for new connections. Those that are open keep the one they began with.
 pub struct Tls {
-    certificate: PathBuf,
-    key: PathBuf,
     current: Arc<Current>,
     acceptor: TlsAcceptor,
 }
@@ -79,17 +79,7 @@ impl Tls {
         let mut config = config.with_no_client_auth().with_cert_resolver(resolver);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        Ok(Self { certificate: certificate.to_owned(), key: key.to_owned(), current, acceptor })
-    }
-
-    /// Reads the files again; new connections get what they hold now.
-    ///
-    /// # Errors
-    /// [`TlsError`]; what was read before stays in use.
-    pub fn reload(&self) -> Result<(), TlsError> {
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        self.current.0.store(read(&self.certificate, &self.key, &provider)?);
-        Ok(())
+        Ok(Self { current, acceptor })
     }
 
     /// When the certificate expires, if it is one that can be read here.
@@ -101,6 +91,24 @@ impl Tls {
 
     pub(super) const fn acceptor(&self) -> &TlsAcceptor {
         &self.acceptor
+    }
+}
+
+/// Renewed certificates come in the same files or in others; new connections get them.
+impl Part for Arc<Tls> {
+    fn prepare(&self, config: &Config) -> Result<Exchange, Refused> {
+        let config::Tls::Files { certificate, key } = &config.settings.tls else { return Ok(Box::new(|| ())) };
+        let read = read(certificate, key, &rustls::crypto::aws_lc_rs::default_provider());
+        let read = read.map_err(|error| Refused { code: error.code(), message: error.to_string() })?;
+        let current = Arc::clone(&self.current);
+        Ok(Box::new(move || current.0.store(read)))
+    }
+
+    fn files(&self, config: &Config) -> Vec<PathBuf> {
+        match &config.settings.tls {
+            config::Tls::Files { certificate, key } => vec![certificate.clone(), key.clone()],
+            config::Tls::None => Vec::new(),
+        }
     }
 }
 
