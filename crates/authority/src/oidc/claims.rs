@@ -60,6 +60,30 @@ impl Claims {
         self.all.get(name)
     }
 
+    /// A claim by its name, or a value inside one by a JSON Pointer (RFC 6901), which begins with `/`.
+    #[must_use]
+    pub fn lookup(&self, path: &str) -> Option<&Value> {
+        if !path.starts_with('/') {
+            return self.claim(path);
+        }
+        let mut tokens = path.split('/').skip(1).map(|token| token.replace("~1", "/").replace("~0", "~"));
+        let first = self.claim(&tokens.next()?)?;
+        tokens.try_fold(first, |value, token| match value {
+            Value::Object(members) => members.get(&token),
+            // RFC 6901 §4: no sign, no leading zero.
+            Value::Array(items) if token == "0" || !token.starts_with(['0', '+']) => {
+                items.get(token.parse::<usize>().ok()?)
+            }
+            _ => None,
+        })
+    }
+
+    /// Every claim.
+    #[must_use]
+    pub const fn all(&self) -> &Map<String, Value> {
+        &self.all
+    }
+
     /// A claim as text: a text as it is, numbers and booleans as JSON writes them.
     ///
     /// # Errors
