@@ -1,12 +1,12 @@
 //! The rules file: YAML as people write it, read into [`Rules`].
 //!
 //! ```yaml
-//! issuers:                          # only for issuers that are not known by their URL
-//!   - issuer: https://idp.corp.example
-//!     type: email                   # or github-workflow
+//! issuers:                          # see [`super::issuer`]
+//!   - preset: keycloak
+//!     issuer: https://idp.corp.example/realms/staff
 //!   - issuer: https://github.corp.example/_services/token
 //!     type: github-workflow
-//!     url: https://github.corp.example
+//! providers: []                     # CI providers that are not built in, see [`crate::provider`]
 //! rules:
 //!   - name: releases
 //!     issuer: https://token.actions.githubusercontent.com
@@ -20,7 +20,7 @@
 
 use super::issuer::{About, IssuerEntry, IssuerType, Issuers};
 use super::{Rule, Rules};
-use crate::provider::ProviderError;
+use crate::provider::{ProviderEntry, ProviderError};
 use crate::writers::Writers;
 use formats::code::Code;
 use formats::pattern::{Pattern, PatternError};
@@ -114,6 +114,8 @@ impl RulesError {
 struct File {
     #[serde(default)]
     issuers: Vec<IssuerEntry>,
+    #[serde(default)]
+    providers: Vec<ProviderEntry>,
     rules: Vec<RuleEntry>,
     #[serde(default)]
     writes: Writers,
@@ -150,7 +152,7 @@ impl Rules {
         unique("rule", rules.iter().map(|rule| rule.name.as_str()))?;
         let about: Vec<About<'_>> =
             rules.iter().map(|rule| About { issuer: &rule.issuer, audience: rule.audience.as_deref() }).collect();
-        let issuers = Issuers::read(file.issuers, known, &about)?;
+        let issuers = Issuers::read(file.issuers, file.providers, known, &about)?;
         Ok(Self { issuers, rules, writers: file.writes })
     }
 }

@@ -20,7 +20,10 @@ use waxseal_formats as formats;
 use issuer::{Issuers, Principal};
 
 pub use file::{MAX_RULES, MAX_RULES_LEN, MAX_VALUES, RulesError};
-pub use issuer::{AcceptedIssuer, DEFAULT_AUDIENCE, IssuerType};
+pub use issuer::{
+    AcceptedIssuer, CaSource, DEFAULT_AUDIENCE, IssuerConfiguration, IssuerLimits, IssuerType, KeySource, Preset,
+    presets,
+};
 
 /// The signing rules of an instance and the issuers that it listens to.
 #[derive(Clone, Debug)]
@@ -177,15 +180,22 @@ impl fmt::Display for Denied {
 impl std::error::Error for Denied {}
 
 impl Rules {
-    /// What a token of this issuer has to say to be accepted; None if no token of it is.
+    /// What a token that names this issuer has to say to be accepted; None if no token of it is. The issuer may be one of a
+    /// pattern, and the name one of its aliases.
     #[must_use]
     pub fn accepted(&self, issuer: &str) -> Option<Cow<'_, AcceptedIssuer>> {
         self.issuers.accepted(issuer)
     }
 
-    /// The issuers that the instance listens to, in the order of their URLs.
+    /// The issuers that the instance listens to in the order of their URLs, and then the patterns.
     pub fn issuers(&self) -> impl Iterator<Item = &AcceptedIssuer> {
         self.issuers.iter()
+    }
+
+    /// What Fulcio's `configuration` says about all of them.
+    #[must_use]
+    pub fn configuration(&self) -> Vec<IssuerConfiguration> {
+        self.issuers().flat_map(AcceptedIssuer::configuration).collect()
     }
 
     /// Whose signatures the transparency log takes.
