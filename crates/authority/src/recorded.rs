@@ -19,7 +19,9 @@ use waxseal_testkit::Exchange;
 /// When the probes were sent: `iat` of their tokens.
 const RECORDED_AT: i64 = 1_795_531_584;
 const RULES: &str = "
-issuers: [{issuer: http://127.0.0.1:7480/idp/github, type: github-workflow}]
+issuers:
+  - {issuer: http://127.0.0.1:7480/idp, type: email, email_verified: text}
+  - {issuer: http://127.0.0.1:7480/idp/github, type: github-workflow}
 rules:
   - {name: people, issuer: http://127.0.0.1:7480/idp, match: {sub: '**'}}
   - {name: workflows, issuer: http://127.0.0.1:7480/idp/github, match: {repository: acme/*}}

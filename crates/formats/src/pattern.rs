@@ -29,6 +29,7 @@ pub struct Pattern {
 enum Kind {
     Exact,
     Glob(Regex),
+    Labels(Regex),
     Regex(Regex),
 }
 
@@ -44,6 +45,9 @@ pub enum PatternError {
     /// Three or more stars in a row have no meaning.
     #[error("`***` in a pattern has no meaning: `*` stays within one path segment, `**` crosses `/`")]
     Stars,
+    /// `*` stands for one label, so there is none beside it.
+    #[error("`**` has no meaning here: `*` stands for letters, digits, `-` and `_`")]
+    TwoStars,
 }
 
 impl Pattern {
@@ -76,6 +80,26 @@ impl Pattern {
         Ok(Self { source: text.to_owned(), kind: Kind::Glob(regex) })
     }
 
+    /// A pattern for URLs of issuers: `*` matches one or more ASCII letters, digits, `-` and `_`, and so never leaves its
+    /// host label or path segment. Every other character stands for itself, and a text without `*` is [`Pattern::exact`].
+    ///
+    /// # Errors
+    /// [`PatternError::TooLong`], [`PatternError::TwoStars`].
+    pub fn labels(text: &str) -> Result<Self, PatternError> {
+        if text.len() > MAX_PATTERN_LEN {
+            return Err(PatternError::TooLong);
+        }
+        if !text.contains('*') {
+            return Ok(Self::exact(text));
+        }
+        if text.contains("**") {
+            return Err(PatternError::TwoStars);
+        }
+        let parts: Vec<String> = text.split('*').map(regex::escape).collect();
+        let regex = compile(&format!("^(?:{})$", parts.join("[A-Za-z0-9_-]+")))?;
+        Ok(Self { source: text.to_owned(), kind: Kind::Labels(regex) })
+    }
+
     /// A regular expression that has to match the whole text, whether or not it says `^` and `$` itself.
     ///
     /// # Errors
@@ -95,7 +119,7 @@ impl Pattern {
     pub fn matches(&self, text: &str) -> bool {
         match &self.kind {
             Kind::Exact => self.source == text,
-            Kind::Glob(regex) | Kind::Regex(regex) => regex.is_match(text),
+            Kind::Glob(regex) | Kind::Labels(regex) | Kind::Regex(regex) => regex.is_match(text),
         }
     }
 
@@ -110,7 +134,7 @@ impl Pattern {
     pub const fn as_exact(&self) -> Option<&str> {
         match self.kind {
             Kind::Exact => Some(self.source.as_str()),
-            Kind::Glob(_) | Kind::Regex(_) => None,
+            Kind::Glob(_) | Kind::Labels(_) | Kind::Regex(_) => None,
         }
     }
 
@@ -118,6 +142,7 @@ impl Pattern {
         match self.kind {
             Kind::Exact => "exact",
             Kind::Glob(_) => "glob",
+            Kind::Labels(_) => "labels",
             Kind::Regex(_) => "regex",
         }
     }
@@ -200,6 +225,32 @@ mod tests {
         }
         assert!(!glob("a**").matches("a\0"));
         assert!(!glob("a*").matches("a\u{85}"));
+    }
+
+    /// GHSA-59jp-pj84-45mr: a pattern for issuers that was not anchored.
+    #[test]
+    fn a_star_for_issuers_is_one_label() {
+        let clusters = Pattern::labels("https://oidc.eks.*.amazonaws.com/id/*").expect("a pattern");
+        assert!(clusters.matches("https://oidc.eks.us-west-2.amazonaws.com/id/B02C93B6_a"));
+        for issuer in [
+            "http://localhost:3000?https://oidc.eks.us-west-2.amazonaws.com/id/B02C",
+            "https://oidc.eks.us-west-2.amazonaws.com/id/B02C?x",
+            "https://oidc.eks.us-west-2.amazonaws.com/id/B02C/",
+            "https://oidc.eks.us-west-2.amazonaws.com/id/",
+            "https://oidc.eks.evil.example/.amazonaws.com/id/x",
+            "https://oidc.eks.a.b.amazonaws.com/id/x",
+            "https://oidc.eks..amazonaws.com/id/x",
+            "https://oidc.eks.us-west-2.amazonaws.com.evil.example/id/x",
+            "https://oidc.eks.us-west-2.amazonaws.com/id/x\n",
+            "https://oidc.eks.\u{430}.amazonaws.com/id/x",
+            "https://oidcxeks.us.amazonaws.com/id/x",
+            "https://oidc.eks.*.amazonaws.com/id/x",
+        ] {
+            assert!(!clusters.matches(issuer), "{issuer:?}");
+        }
+        assert_eq!(Pattern::labels("https://a.example").expect("a pattern").as_exact(), Some("https://a.example"));
+        assert_eq!(Pattern::labels("https://**.example"), Err(PatternError::TwoStars));
+        assert_eq!(Pattern::labels(&"a".repeat(MAX_PATTERN_LEN + 1)), Err(PatternError::TooLong));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a verified token says.
 
+use super::Issuer;
 use formats::code::Code;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -15,22 +16,49 @@ pub struct Claims {
     subject: String,
     audience: Vec<String>,
     expires_at: Timestamp,
+    client_name: String,
     all: Map<String, Value>,
+}
+
+/// What an issuer has to say about an e-mail address before it counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum EmailVerified {
+    /// `email_verified` is `true`.
+    #[default]
+    Required,
+    /// `email_verified` is `true` or the text "true".
+    Text,
+    /// `email_verified` is `true`, or it is missing and the address is of one of these domains.
+    NotRequiredFor(Vec<String>),
 }
 
 impl Claims {
     /// The one constructor, called by the one verification.
-    pub(super) const fn verified(
-        issuer: String,
+    pub(super) fn verified(
+        issuer: &Issuer,
         subject: String,
         audience: Vec<String>,
         expires_at: Timestamp,
         all: Map<String, Value>,
     ) -> Self {
-        Self { issuer, subject, audience, expires_at, all }
+        let client_name = client_name(&all).unwrap_or(&subject).to_owned();
+        let mut claims = Self { issuer: issuer.url().to_owned(), subject, audience, expires_at, client_name, all };
+        // It is about the token's own address and says nothing of one that is read from elsewhere.
+        let reading = |name: &str| issuer.claims().contains_key(name);
+        if reading("email") && !reading("email_verified") && says_verified(claims.claim("email_verified")) {
+            claims.all.remove("email_verified");
+        }
+        let read: Vec<_> = issuer.claims().iter().map(|(name, from)| (name, claims.lookup(from).cloned())).collect();
+        for (name, value) in read {
+            match value {
+                Some(value) => claims.all.insert(name.clone(), value),
+                None => claims.all.remove(name),
+            };
+        }
+        claims
     }
 
-    /// `iss`.
+    /// The issuer's URL: `iss`, unless that is one of its aliases.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.issuer
@@ -54,41 +82,86 @@ impl Claims {
         self.expires_at
     }
 
+    /// The text that clients sign on their own account to prove that they have a key: the token's `email` if that is
+    /// verified, else `sub`. They know nothing of claims that are read from others.
+    #[must_use]
+    pub fn client_name(&self) -> &str {
+        &self.client_name
+    }
+
     /// Any claim by its name.
     #[must_use]
     pub fn claim(&self, name: &str) -> Option<&Value> {
         self.all.get(name)
     }
 
-    /// A claim as text: a text as it is, numbers and booleans as JSON writes them.
+    /// A claim by its name, or a value inside one by a JSON Pointer (RFC 6901), which begins with `/`.
+    #[must_use]
+    pub fn lookup(&self, path: &str) -> Option<&Value> {
+        if !path.starts_with('/') {
+            return self.claim(path);
+        }
+        let mut tokens = path.split('/').skip(1).map(|token| token.replace("~1", "/").replace("~0", "~"));
+        let first = self.claim(&tokens.next()?)?;
+        tokens.try_fold(first, |value, token| match value {
+            Value::Object(members) => members.get(&token),
+            // RFC 6901 §4: no sign, no leading zero.
+            Value::Array(items) if token == "0" || !token.starts_with(['0', '+']) => {
+                items.get(token.parse::<usize>().ok()?)
+            }
+            _ => None,
+        })
+    }
+
+    /// Every claim.
+    #[must_use]
+    pub const fn all(&self) -> &Map<String, Value> {
+        &self.all
+    }
+
+    /// A claim, by name or JSON Pointer, as text: a text as it is, numbers and booleans as JSON writes them.
     ///
     /// # Errors
     /// [`ClaimError`] if it is missing, empty or of another type.
     pub fn text(&self, name: &str) -> Result<String, ClaimError> {
-        match self.claim(name) {
+        match self.lookup(name) {
             None | Some(Value::Null) => Err(ClaimError::missing(name)),
             Some(Value::String(text)) if text.is_empty() => Err(ClaimError::missing(name)),
             Some(value) => scalar_text(value).ok_or_else(|| ClaimError::not(name, "a text, number or boolean")),
         }
     }
 
-    /// `email`, which has to be an address (ASCII, one `@`) that the issuer says it has verified (`email_verified`:
-    /// `true`, or the text "true" as some issuers write it).
+    /// `email`, which has to be an address (ASCII, one `@`) that the issuer has verified, as far as `verified` asks for it.
+    /// What it says is not so (`false`) is never taken.
     ///
     /// # Errors
     /// [`ClaimError`] for `email` or `email_verified`.
-    pub fn verified_email(&self) -> Result<&str, ClaimError> {
+    pub fn email(&self, verified: &EmailVerified) -> Result<&str, ClaimError> {
         let email = required_text(&self.all, "email")?;
         if !is_email(email) {
             return Err(ClaimError::not("email", "an e-mail address"));
         }
-        match self.claim("email_verified") {
-            None => Err(ClaimError::missing("email_verified")),
-            Some(Value::Bool(true)) => Ok(email),
-            Some(Value::String(text)) if text == "true" => Ok(email),
-            Some(_) => Err(ClaimError::not("email_verified", "true")),
+        let of_one = |domains: &[String]| {
+            let domain = email.split_once('@').map(|(_, domain)| domain);
+            domain.is_some_and(|domain| domains.iter().any(|one| one.eq_ignore_ascii_case(domain)))
+        };
+        match (self.claim("email_verified"), verified) {
+            (Some(Value::Bool(true)), _) => Ok(email),
+            (Some(Value::String(text)), EmailVerified::Text) if text == "true" => Ok(email),
+            (None, EmailVerified::NotRequiredFor(domains)) if of_one(domains) => Ok(email),
+            (None, _) => Err(ClaimError::missing("email_verified")),
+            (Some(_), _) => Err(ClaimError::not("email_verified", "true")),
         }
     }
+}
+
+fn client_name(claims: &Map<String, Value>) -> Option<&str> {
+    let verified = says_verified(claims.get("email_verified"));
+    claims.get("email").and_then(Value::as_str).filter(|email| verified && !email.is_empty())
+}
+
+fn says_verified(claim: Option<&Value>) -> bool {
+    claim.is_some_and(|value| *value == Value::Bool(true) || *value == "true")
 }
 
 /// The text of a claim that is a text, number or boolean.
@@ -164,13 +237,18 @@ fn is_email(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::EmailVerified;
     use crate::oidc::forge::Forge;
     use formats::code::Code;
     use serde_json::{Value, json};
     use waxseal_formats as formats;
 
     fn email(claims: Value) -> Result<String, String> {
-        Forge::es256().claims(claims).verified_email().map(str::to_owned).map_err(|error| {
+        email_if(&EmailVerified::Required, claims)
+    }
+
+    fn email_if(verified: &EmailVerified, claims: Value) -> Result<String, String> {
+        Forge::es256().claims(claims).email(verified).map(str::to_owned).map_err(|error| {
             assert_eq!(error.code(), Code::TOKEN_CLAIM);
             error.claim
         })
@@ -181,12 +259,63 @@ mod tests {
     fn an_e_mail_address_counts_only_when_its_issuer_has_verified_it() {
         let claims = |verified: Value| json!({ "email": "alice@corp.example", "email_verified": verified });
         assert_eq!(email(claims(json!(true))).as_deref(), Ok("alice@corp.example"));
-        assert_eq!(email(claims(json!("true"))).as_deref(), Ok("alice@corp.example"));
-        for verified in [json!(false), json!("false"), json!("True"), json!(1), json!(null), json!([true])] {
+        for verified in
+            [json!(false), json!("true"), json!("false"), json!("True"), json!(1), json!(null), json!([true])]
+        {
             assert_eq!(email(claims(verified)), Err("email_verified".to_owned()));
         }
         assert_eq!(email(json!({ "email": "alice@corp.example" })), Err("email_verified".to_owned()));
         assert_eq!(email(json!({ "email_verified": true })), Err("email".to_owned()));
+    }
+
+    #[test]
+    fn a_verification_in_text_or_none_counts_only_if_the_issuers_entry_says_so() {
+        let claims = |verified: Value| json!({ "email": "alice@corp.example", "email_verified": verified });
+        for verified in [json!(true), json!("true")] {
+            assert!(email_if(&EmailVerified::Text, claims(verified)).is_ok());
+        }
+        let domains = EmailVerified::NotRequiredFor(vec!["Corp.example".to_owned(), "x.example".to_owned()]);
+        assert!(email_if(&domains, json!({ "email": "alice@corp.example" })).is_ok());
+        assert!(email_if(&domains, claims(json!(true))).is_ok());
+        for address in ["alice@corp.example.evil", "alice@sub.corp.example", "alice@evil-corp.example"] {
+            assert_eq!(email_if(&domains, json!({ "email": address })), Err("email_verified".to_owned()), "{address}");
+        }
+        for verified in [json!(false), json!("false"), json!("TRUE"), json!(1), json!(null)] {
+            for terms in [&EmailVerified::Text, &domains] {
+                assert_eq!(email_if(terms, claims(verified.clone())), Err("email_verified".to_owned()), "{verified}");
+            }
+        }
+        assert_eq!(email_if(&domains, claims(json!("true"))), Err("email_verified".to_owned()));
+        assert_eq!(email_if(&EmailVerified::Text, json!({ "email": "a@b" })), Err("email_verified".to_owned()));
+    }
+
+    #[test]
+    fn clients_sign_the_verified_address_or_the_subject() {
+        let name = |claims: Value| Forge::es256().claims(claims).client_name().to_owned();
+        let email = "alice@corp.example";
+        assert_eq!(name(json!({ "email": email, "email_verified": true })), email);
+        assert_eq!(name(json!({ "email": email, "email_verified": "true" })), email);
+        for claims in [
+            json!({}),
+            json!({ "email": email }),
+            json!({ "email": email, "email_verified": false }),
+            json!({ "email": "", "email_verified": true }),
+            json!({ "email": 7, "email_verified": true }),
+        ] {
+            assert_eq!(name(claims), "alice");
+        }
+    }
+
+    #[test]
+    fn claims_inside_others_are_found_by_json_pointer() {
+        let claims = json!({ "a": { "b/c": [{ "d~": 1 }, 2] }, "x/y": 3, "/z": 4 });
+        let claims = Forge::es256().claims(claims);
+        for (path, value) in [("/a/b~1c/0/d~0", 1), ("/a/b~1c/1", 2), ("x/y", 3), ("/x~1y", 3), ("/~1z", 4)] {
+            assert_eq!(claims.lookup(path), Some(&json!(value)), "{path}");
+        }
+        for path in ["", "/", "a/b", "/a/b", "/a/b~1c/2", "/a/b~1c/01", "/a/b~1c/+1", "/a/b~1c/-", "/x~1y/z", "/z"] {
+            assert_eq!(claims.lookup(path), None, "{path}");
+        }
     }
 
     #[test]

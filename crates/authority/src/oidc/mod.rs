@@ -16,12 +16,13 @@ use formats::code::Code;
 use formats::jwt::{JwkSet, Jws, JwtError};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::fmt;
 use waxseal_formats as formats;
 
 use claims::required_text;
 pub(crate) use claims::scalar_text;
-pub use claims::{ClaimError, ClaimProblem, Claims, MAX_EMAIL_LEN};
+pub use claims::{ClaimError, ClaimProblem, Claims, EmailVerified, MAX_EMAIL_LEN};
 
 /// How far the issuer's clock may be ahead of ours: for `nbf` and `iat`. There is none for `exp`, which a token of an
 /// issuer that is behind only meets earlier.
@@ -33,7 +34,9 @@ pub const MAX_AUDIENCES: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issuer {
     url: String,
+    aliases: Vec<String>,
     audiences: Vec<String>,
+    claims: BTreeMap<String, String>,
 }
 
 impl Issuer {
@@ -41,13 +44,39 @@ impl Issuer {
     /// `audiences`.
     #[must_use]
     pub fn new(url: impl Into<String>, audiences: Vec<String>) -> Self {
-        Self { url: url.into(), audiences }
+        Self { url: url.into(), aliases: Vec::new(), audiences, claims: BTreeMap::new() }
+    }
+
+    /// The same issuer, which goes by other names as well: an API server under each of its host names. Wherever a token
+    /// says one of them, [`Claims::issuer`] is the URL.
+    #[must_use]
+    pub fn also_called(self, aliases: Vec<String>) -> Self {
+        Self { aliases, ..self }
+    }
+
+    /// The same issuer, some of whose claims are read from others: name, and the name or JSON Pointer of the claim that
+    /// takes its place. The claim of that name itself is never looked at then.
+    #[must_use]
+    pub fn reading(self, claims: BTreeMap<String, String>) -> Self {
+        Self { claims, ..self }
     }
 
     /// The `iss` of its tokens, and where its discovery document is found.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Its other names.
+    #[must_use]
+    pub fn aliases(&self) -> &[String] {
+        &self.aliases
+    }
+
+    /// Which claims are read from which others.
+    #[must_use]
+    pub const fn claims(&self) -> &BTreeMap<String, String> {
+        &self.claims
     }
 
     /// The audiences of which a token has to have one.
@@ -171,7 +200,7 @@ impl<'a> UnverifiedToken<'a> {
     /// # Errors
     /// The first check that fails, in that order.
     pub fn verify(self, issuer: &Issuer, keys: &JwkSet, now: Timestamp) -> Result<Claims, TokenError> {
-        if self.issuer != issuer.url {
+        if self.issuer != issuer.url && !issuer.aliases.contains(&self.issuer) {
             return Err(TokenError::Issuer { issuer: self.issuer });
         }
         signature::verify_signature(&self.jws, keys)?;
@@ -190,7 +219,7 @@ impl<'a> UnverifiedToken<'a> {
             }
         }
         let subject = required_text(&self.claims, "sub")?.to_owned();
-        Ok(Claims::verified(self.issuer, subject, audience, expires_at, self.claims))
+        Ok(Claims::verified(issuer, subject, audience, expires_at, self.claims))
     }
 }
 
@@ -322,6 +351,43 @@ mod tests {
         }
         assert_eq!(refusal(&with("iss", json!(null))), Code::TOKEN_CLAIM);
         assert_eq!(refusal(&with("iss", json!([ISSUER]))), Code::TOKEN_CLAIM);
+    }
+
+    #[test]
+    fn an_issuer_goes_by_its_aliases_and_is_one_all_the_same() {
+        let forge = Forge::es256();
+        let issuer = Issuer::new(ISSUER, vec!["sigstore".into()]).also_called(vec!["https://other.example".into()]);
+        let judge = |iss: &str| {
+            let token = forge.token(&with("iss", json!(iss)));
+            UnverifiedToken::parse(&token)?.verify(&issuer, &forge.keys(), now())
+        };
+        for iss in [ISSUER, "https://other.example"] {
+            let claims = judge(iss).expect("claims");
+            assert_eq!((claims.issuer(), claims.claim("iss")), (ISSUER, Some(&json!(iss))));
+        }
+        for iss in ["https://other.example/", "https://other.example.evil"] {
+            assert_eq!(judge(iss).expect_err("refused").code(), Code::TOKEN_ISSUER, "{iss}");
+        }
+    }
+
+    #[test]
+    fn a_claim_that_is_read_from_another_is_never_the_tokens_own() {
+        let forge = Forge::es256();
+        let reading = [("email", "upn"), ("team", "/org/teams/0"), ("level", "grade")];
+        let reading = reading.map(|(name, from)| (name.to_owned(), from.to_owned())).into();
+        let issuer = Issuer::new(ISSUER, vec!["sigstore".into()]).reading(reading);
+        let mut claims = good();
+        claims["upn"] = json!("alice@corp.example");
+        claims["email"] = json!("ceo@corp.example");
+        claims["level"] = json!("high");
+        claims["org"] = json!({ "teams": ["release"] });
+        let token = forge.token(&claims);
+        let claims = UnverifiedToken::parse(&token).expect("a token").verify(&issuer, &forge.keys(), now());
+        let claims = claims.expect("claims");
+        assert_eq!(claims.claim("email"), Some(&json!("alice@corp.example")));
+        assert_eq!(claims.claim("team"), Some(&json!("release")));
+        assert_eq!(claims.claim("level"), None, "its source is missing");
+        assert_eq!(claims.claim("upn"), Some(&json!("alice@corp.example")));
     }
 
     #[test]

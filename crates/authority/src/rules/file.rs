@@ -1,12 +1,12 @@
 //! The rules file: YAML as people write it, read into [`Rules`].
 //!
 //! ```yaml
-//! issuers:                          # only for issuers that are not known by their URL
-//!   - issuer: https://idp.corp.example
-//!     type: email                   # or github-workflow
+//! issuers:                          # see [`super::issuer`]
+//!   - preset: keycloak
+//!     issuer: https://idp.corp.example/realms/staff
 //!   - issuer: https://github.corp.example/_services/token
 //!     type: github-workflow
-//!     url: https://github.corp.example
+//! providers: []                     # CI providers that are not built in, see [`crate::provider`]
 //! rules:
 //!   - name: releases
 //!     issuer: https://token.actions.githubusercontent.com
@@ -18,10 +18,9 @@
 //! writes: own                       # whose signatures the log takes, see [`crate::writers`]
 //! ```
 
+use super::issuer::{About, IssuerEntry, IssuerType, Issuers};
 use super::{Rule, Rules};
-use crate::oidc::Issuer;
-use crate::provider::{Provider, ProviderError};
-use crate::rules::{AcceptedIssuer, IssuerType};
+use crate::provider::{ProviderEntry, ProviderError};
 use crate::writers::Writers;
 use formats::code::Code;
 use formats::pattern::{Pattern, PatternError};
@@ -29,8 +28,6 @@ use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_saphyr::DuplicateKeyPolicy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
-use url::Url;
 use waxseal_formats as formats;
 
 /// Longest rules file, in bytes.
@@ -39,8 +36,6 @@ pub const MAX_RULES_LEN: usize = 1 << 20;
 pub const MAX_RULES: usize = 1000;
 /// Most claims of one rule, and most values of one claim.
 pub const MAX_VALUES: usize = 256;
-/// The audience that every Sigstore client asks for.
-pub const DEFAULT_AUDIENCE: &str = "sigstore";
 
 /// Why a rules file is refused. A file with a fault anywhere admits nobody.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -119,6 +114,8 @@ impl RulesError {
 struct File {
     #[serde(default)]
     issuers: Vec<IssuerEntry>,
+    #[serde(default)]
+    providers: Vec<ProviderEntry>,
     rules: Vec<RuleEntry>,
     #[serde(default)]
     writes: Writers,
@@ -126,26 +123,12 @@ struct File {
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct IssuerEntry {
-    issuer: String,
-    #[serde(rename = "type")]
-    kind: String,
-    url: Option<String>,
-}
-
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
 struct RuleEntry {
     name: String,
     issuer: String,
-    #[serde(default = "default_audience")]
-    audience: String,
+    audience: Option<String>,
     #[serde(rename = "match")]
     claims: BTreeMap<String, Values>,
-}
-
-fn default_audience() -> String {
-    DEFAULT_AUDIENCE.to_owned()
 }
 
 impl Rules {
@@ -167,30 +150,9 @@ impl Rules {
         }
         let rules = file.rules.into_iter().map(rule).collect::<Result<Vec<_>, _>>()?;
         unique("rule", rules.iter().map(|rule| rule.name.as_str()))?;
-        unique("issuer", file.issuers.iter().map(|entry| entry.issuer.as_str()))?;
-
-        let providers = Provider::built_in()?;
-        let mut types: BTreeMap<String, IssuerType> = known.iter().cloned().collect();
-        for entry in &file.issuers {
-            types.insert(entry.issuer.clone(), described(entry, &providers)?);
-        }
-        for rule in &rules {
-            types.entry(rule.issuer.clone()).or_insert_with(|| recognised(&rule.issuer, &providers));
-        }
-        let issuers = types
-            .into_iter()
-            .map(|(url, kind)| {
-                // Those that are known are not asked for their keys.
-                if !known.iter().any(|(own, _)| *own == url) {
-                    check_url(&url)?;
-                }
-                let audiences: BTreeSet<&str> =
-                    rules.iter().filter(|rule| rule.issuer == url).map(|rule| rule.audience.as_str()).collect();
-                let audiences = if audiences.is_empty() { BTreeSet::from([DEFAULT_AUDIENCE]) } else { audiences };
-                let audiences = audiences.into_iter().map(str::to_owned).collect();
-                Ok((url.clone(), AcceptedIssuer { issuer: Issuer::new(url, audiences), kind }))
-            })
-            .collect::<Result<_, RulesError>>()?;
+        let about: Vec<About<'_>> =
+            rules.iter().map(|rule| About { issuer: &rule.issuer, audience: rule.audience.as_deref() }).collect();
+        let issuers = Issuers::read(file.issuers, file.providers, known, &about)?;
         Ok(Self { issuers, rules, writers: file.writes })
     }
 }
@@ -216,8 +178,10 @@ fn parse(text: &str) -> Result<File, RulesError> {
 }
 
 fn rule(entry: RuleEntry) -> Result<Rule, RulesError> {
-    for (key, text) in [("name", &entry.name), ("issuer", &entry.issuer), ("audience", &entry.audience)] {
-        if text.is_empty() {
+    for (key, text) in
+        [("name", Some(&entry.name)), ("issuer", Some(&entry.issuer)), ("audience", entry.audience.as_ref())]
+    {
+        if text.is_some_and(String::is_empty) {
             return Err(RulesError::Empty { rule: entry.name.clone(), key: key.to_owned() });
         }
     }
@@ -240,10 +204,10 @@ fn rule(entry: RuleEntry) -> Result<Rule, RulesError> {
         })?;
         claims.insert(claim, patterns);
     }
-    Ok(Rule { name: entry.name, issuer: entry.issuer, audience: entry.audience, claims })
+    Ok(Rule { name: entry.name, issuer: Pattern::exact(entry.issuer), audience: entry.audience, claims })
 }
 
-fn unique<'a>(what: &'static str, names: impl Iterator<Item = &'a str>) -> Result<(), RulesError> {
+pub(super) fn unique<'a>(what: &'static str, names: impl Iterator<Item = &'a str>) -> Result<(), RulesError> {
     let mut seen = BTreeSet::new();
     for name in names {
         if !seen.insert(name) {
@@ -251,50 +215,6 @@ fn unique<'a>(what: &'static str, names: impl Iterator<Item = &'a str>) -> Resul
         }
     }
     Ok(())
-}
-
-fn described(entry: &IssuerEntry, providers: &[Arc<Provider>]) -> Result<IssuerType, RulesError> {
-    let fault = |reason: String| RulesError::Issuer { issuer: entry.issuer.clone(), reason };
-    if entry.kind == IssuerType::EMAIL {
-        return match entry.url {
-            None => Ok(IssuerType::Email),
-            Some(_) => Err(fault("`url` means nothing for the type `email`".to_owned())),
-        };
-    }
-    let provider = providers.iter().find(|provider| provider.name() == entry.kind).ok_or_else(|| {
-        let names: Vec<&str> = providers.iter().map(|provider| provider.name()).collect();
-        fault(format!("`{}` is no type of issuer, known are {}, {}", entry.kind, IssuerType::EMAIL, names.join(", ")))
-    })?;
-    let url = entry.url.as_deref().unwrap_or_else(|| provider.url());
-    let web = Url::parse(url).ok().filter(|web| matches!(web.scheme(), "https" | "http") && web.has_host());
-    if web.is_none() || url.ends_with('/') {
-        return Err(fault(format!("`url: {url}` is no web address without a slash at its end")));
-    }
-    Ok(IssuerType::Ci { provider: Arc::clone(provider), url: url.to_owned() })
-}
-
-fn recognised(issuer: &str, providers: &[Arc<Provider>]) -> IssuerType {
-    providers.iter().find(|provider| provider.recognises(issuer)).map_or(IssuerType::Email, |provider| IssuerType::Ci {
-        provider: Arc::clone(provider),
-        url: provider.url().to_owned(),
-    })
-}
-
-/// An issuer is compared as text and fetched as a URL: https, or http for one on this machine.
-fn check_url(issuer: &str) -> Result<(), RulesError> {
-    let fault = |reason: &str| Err(RulesError::Issuer { issuer: issuer.to_owned(), reason: reason.to_owned() });
-    let Ok(url) = Url::parse(issuer) else { return fault("not a URL") };
-    if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
-        return fault("a URL with a query, a fragment or a user");
-    }
-    match (url.scheme(), url.host()) {
-        ("https", Some(_)) => Ok(()),
-        ("http", Some(url::Host::Ipv4(address))) if address.is_loopback() => Ok(()),
-        ("http", Some(url::Host::Ipv6(address))) if address.is_loopback() => Ok(()),
-        ("http", Some(url::Host::Domain("localhost"))) => Ok(()),
-        ("http", _) => fault("plain http is accepted on loopback only"),
-        _ => fault("not an https URL"),
-    }
 }
 
 /// A text, or a number or truth value as it is written.
@@ -403,32 +323,6 @@ mod tests {
     const RULE: &str = "rules: [{name: a, issuer: 'https://idp.example', match: {sub: x}}]";
 
     #[test]
-    fn issuers_get_their_type_from_the_file_from_their_url_or_are_of_people() {
-        let rules = read(
-            "issuers:
-  - {issuer: https://github.corp.example/_services/token, type: github-workflow, url: https://github.corp.example}
-  - {issuer: https://quiet.example, type: email}
-rules:
-  - {name: a, issuer: https://token.actions.githubusercontent.com, match: {repository: acme/*}}
-  - {name: b, issuer: https://idp.example, audience: other, match: {sub: x}}
-  - {name: c, issuer: https://idp.example, match: {sub: x}}
-",
-        )
-        .expect("rules");
-        let issuer = |url: &str| {
-            let accepted = rules.accepted(url).expect("accepted");
-            (accepted.kind().name(), accepted.issuer().audiences().join(" "))
-        };
-        let sigstore = || "sigstore".to_owned();
-        assert_eq!(issuer("https://github.corp.example/_services/token"), ("github-workflow", sigstore()));
-        assert_eq!(issuer("https://token.actions.githubusercontent.com"), ("github-workflow", sigstore()));
-        assert_eq!(issuer("https://idp.example"), ("email", "other sigstore".to_owned()));
-        assert_eq!(issuer("https://quiet.example"), ("email", sigstore()));
-        assert_eq!(issuer("http://127.0.0.1:7480/idp"), ("email", sigstore()));
-        assert!(rules.accepted("https://idp.example/").is_none(), "a trailing slash makes another issuer");
-    }
-
-    #[test]
     fn unknown_keys_are_refused_by_name_and_place() {
         let text = "rules:\n  - name: a\n    issuer: https://idp.example\n    subject: x\n    match: {sub: x}\n";
         let error = read(text).expect_err("refused");
@@ -437,7 +331,7 @@ rules:
         for (text, name) in [
             ("rulez: []", "rulez"),
             ("rules: []\ndefaults: {}", "defaults"),
-            ("rules: []\nissuers: [{issuer: https://a.example, type: email, ca: x}]", "ca"),
+            ("rules: []\nissuers: [{issuer: https://a.example, type: email, color: x}]", "color"),
             ("rules: [{name: a, issuer: https://a.example}]", "match"),
             ("{}", "rules"),
             ("rules: [{name: a, name: b, issuer: https://a.example, match: {sub: x}}]", "name"),
@@ -500,43 +394,6 @@ rules:
             "name: a, issuer: https://a.example, match: {sub: []}",
         ] {
             assert!(matches!(read(&format!("rules: [{{{entry}}}]")), Err(RulesError::Empty { .. })), "{entry}");
-        }
-    }
-
-    #[test]
-    fn issuers_are_urls_to_fetch_keys_from() {
-        let rule = |issuer: &str| read(&format!("rules: [{{name: a, issuer: '{issuer}', match: {{sub: x}}}}]"));
-        for issuer in [
-            "https://a.example",
-            "https://a.example:8443/x/",
-            "http://127.0.0.1:1",
-            "http://[::1]:1",
-            "http://localhost",
-        ] {
-            assert!(rule(issuer).is_ok(), "{issuer}");
-        }
-        for issuer in [
-            "a.example",
-            "http://a.example",
-            "http://127.0.0.1.evil.example",
-            "file:///etc/passwd",
-            "https://a.example?x",
-            "https://u:p@a.example",
-            "https://a.example/#x",
-            "http://169.254.169.254",
-            "https://",
-            "*",
-        ] {
-            assert!(matches!(rule(issuer), Err(RulesError::Issuer { .. })), "{issuer}");
-        }
-        for entry in [
-            "type: uri",
-            "type: email, url: https://x.example",
-            "type: github-workflow, url: 'https://x/'",
-            "type: github-workflow, url: x",
-        ] {
-            let text = format!("rules: []\nissuers: [{{issuer: https://a.example, {entry}}}]");
-            assert!(matches!(read(&text), Err(RulesError::Issuer { .. })), "{entry}");
         }
     }
 

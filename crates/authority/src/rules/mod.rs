@@ -4,102 +4,41 @@
 //! list matches if one of its elements does, one that is missing or an object never does.
 
 mod file;
+mod issuer;
 
-use crate::oidc::{ClaimError, Claims, Issuer, Shown, scalar_text};
-use crate::provider::Provider;
+use crate::oidc::{ClaimError, Claims, Shown, scalar_text};
 use crate::writers::Writers;
 use formats::code::Code;
-use formats::extension::{FulcioExtensions, FulcioOid, SubjectAltName};
+use formats::extension::{FulcioExtensions, SubjectAltName};
 use formats::pattern::Pattern;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use waxseal_formats as formats;
 
-pub use file::{DEFAULT_AUDIENCE, MAX_RULES, MAX_RULES_LEN, MAX_VALUES, RulesError};
+use issuer::{Issuers, Principal};
+
+pub use file::{MAX_RULES, MAX_RULES_LEN, MAX_VALUES, RulesError};
+pub use issuer::{
+    AcceptedIssuer, CaSource, DEFAULT_AUDIENCE, IssuerConfiguration, IssuerLimits, IssuerType, KeySource, Preset,
+    presets,
+};
 
 /// The signing rules of an instance and the issuers that it listens to.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    issuers: BTreeMap<String, AcceptedIssuer>,
+    issuers: Issuers,
     rules: Vec<Rule>,
     writers: Writers,
-}
-
-/// An issuer with the kind of identities that it vouches for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AcceptedIssuer {
-    issuer: Issuer,
-    kind: IssuerType,
-}
-
-/// What an issuer's tokens stand for, and so what a certificate calls their holders.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum IssuerType {
-    /// People: the certificate has their verified e-mail address.
-    Email,
-    /// Workflows of a CI provider.
-    Ci {
-        /// Which claims they have and what becomes of them.
-        provider: Arc<Provider>,
-        /// The web address of this provider's instance, without a slash at its end.
-        url: String,
-    },
-}
-
-impl IssuerType {
-    /// The name of the type for people.
-    pub const EMAIL: &'static str = "email";
-
-    /// A built-in CI provider, at its usual web address.
-    ///
-    /// # Errors
-    /// [`RulesError::Issuer`] if there is none of that name.
-    pub fn ci(name: &str) -> Result<Self, RulesError> {
-        let provider = Provider::built_in()?.into_iter().find(|provider| provider.name() == name);
-        let fault = || RulesError::Issuer { issuer: name.to_owned(), reason: "no type of issuer".to_owned() };
-        provider.map(|provider| Self::Ci { url: provider.url().to_owned(), provider }).ok_or_else(fault)
-    }
-
-    /// `email`, or the provider's name such as `github-workflow`.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Email => Self::EMAIL,
-            Self::Ci { provider, .. } => provider.name(),
-        }
-    }
-
-    /// The claim whose text a client signs to prove that it has the key.
-    #[must_use]
-    pub const fn challenge_claim(&self) -> &'static str {
-        match self {
-            Self::Email => "email",
-            Self::Ci { .. } => "sub",
-        }
-    }
-}
-
-impl AcceptedIssuer {
-    /// What its tokens have to say to be accepted.
-    #[must_use]
-    pub const fn issuer(&self) -> &Issuer {
-        &self.issuer
-    }
-
-    /// Whom it vouches for.
-    #[must_use]
-    pub const fn kind(&self) -> &IssuerType {
-        &self.kind
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rule {
     name: String,
-    issuer: String,
-    audience: String,
+    issuer: Pattern,
+    /// None: one of the issuer's own.
+    audience: Option<String>,
     claims: BTreeMap<String, Vec<Pattern>>,
 }
 
@@ -241,15 +180,22 @@ impl fmt::Display for Denied {
 impl std::error::Error for Denied {}
 
 impl Rules {
-    /// What a token of this issuer has to say to be accepted; None if no token of it is.
+    /// What a token that names this issuer has to say to be accepted; None if no token of it is. The issuer may be one of a
+    /// pattern, and the name one of its aliases.
     #[must_use]
-    pub fn accepted(&self, issuer: &str) -> Option<&AcceptedIssuer> {
-        self.issuers.get(issuer)
+    pub fn accepted(&self, issuer: &str) -> Option<Cow<'_, AcceptedIssuer>> {
+        self.issuers.accepted(issuer)
     }
 
-    /// The issuers that the instance listens to, in the order of their URLs.
+    /// The issuers that the instance listens to in the order of their URLs, and then the patterns.
     pub fn issuers(&self) -> impl Iterator<Item = &AcceptedIssuer> {
-        self.issuers.values()
+        self.issuers.iter()
+    }
+
+    /// What Fulcio's `configuration` says about all of them.
+    #[must_use]
+    pub fn configuration(&self) -> Vec<IssuerConfiguration> {
+        self.issuers().flat_map(AcceptedIssuer::configuration).collect()
     }
 
     /// Whose signatures the transparency log takes.
@@ -263,22 +209,31 @@ impl Rules {
     /// # Errors
     /// [`Denied`].
     pub fn decide(&self, claims: &Claims) -> Result<Grant, Denied> {
-        let kind = self.accepted(claims.issuer()).map(AcceptedIssuer::kind);
-        // An issuer that is not accepted has no rule either.
-        let (subject_alt_name, extensions) =
-            principal(kind.unwrap_or(&IssuerType::Email), claims).map_err(Denied::Claim)?;
+        let Some(accepted) = self.accepted(claims.issuer()) else {
+            let mismatch = |rule: &Rule| Mismatch {
+                rule: rule.name.clone(),
+                reason: MismatchReason::Issuer { wanted: rule.issuer.as_str().to_owned() },
+            };
+            return Err(Denied::NoRule {
+                issuer: claims.issuer().to_owned(),
+                subject_alt_name: claims.subject().to_owned(),
+                mismatches: self.rules.iter().map(mismatch).collect(),
+            });
+        };
+        let principal = accepted.principal(claims).map_err(Denied::Claim)?;
+        let Principal { subject_alt_name, extensions, challenge_names } = principal;
         let mut mismatches = Vec::new();
         for rule in &self.rules {
-            match rule.mismatch(claims) {
+            match rule.mismatch(&accepted, claims) {
                 Some(reason) => mismatches.push(Mismatch { rule: rule.name.clone(), reason }),
                 None => {
                     return Ok(Grant {
                         rule: rule.name.clone(),
                         issuer: claims.issuer().to_owned(),
                         subject: claims.subject().to_owned(),
-                        challenge_names: challenge_names(&subject_alt_name, claims),
                         subject_alt_name,
                         extensions,
+                        challenge_names,
                     });
                 }
             }
@@ -292,12 +247,13 @@ impl Rules {
 }
 
 impl Rule {
-    fn mismatch(&self, claims: &Claims) -> Option<MismatchReason> {
-        if self.issuer != claims.issuer() {
-            return Some(MismatchReason::Issuer { wanted: self.issuer.clone() });
+    fn mismatch(&self, accepted: &AcceptedIssuer, claims: &Claims) -> Option<MismatchReason> {
+        if !self.issuer.matches(claims.issuer()) {
+            return Some(MismatchReason::Issuer { wanted: self.issuer.as_str().to_owned() });
         }
-        if !claims.audience().contains(&self.audience) {
-            return Some(MismatchReason::Audience { wanted: self.audience.clone() });
+        let wanted = self.audience.as_ref().map_or_else(|| accepted.own_audiences(), std::slice::from_ref);
+        if !claims.audience().iter().any(|audience| wanted.contains(audience)) {
+            return Some(MismatchReason::Audience { wanted: wanted.join(" or ") });
         }
         let (claim, wanted) = self.claims.iter().find(|(name, wanted)| !matches(claims.claim(name), wanted))?;
         let actual = claims.claim(claim).map(Value::to_string);
@@ -313,34 +269,6 @@ fn matches(claim: Option<&Value>, wanted: &[Pattern]) -> bool {
         Some(Value::Array(values)) => values.iter().any(one),
         Some(value) => one(value),
     }
-}
-
-/// The certificate's name and extensions.
-fn principal(kind: &IssuerType, claims: &Claims) -> Result<(SubjectAltName, FulcioExtensions), ClaimError> {
-    let (name, mut extensions) = match kind {
-        IssuerType::Email => (SubjectAltName::Email(claims.verified_email()?.to_owned()), FulcioExtensions::default()),
-        IssuerType::Ci { provider, url } => provider.principal(claims, url)?,
-    };
-    extensions.set(FulcioOid::Issuer, claims.issuer());
-    extensions.set(FulcioOid::IssuerV2, claims.issuer());
-    if claims.subject().chars().any(char::is_control) {
-        return Err(ClaimError::not("sub", "free of control characters"));
-    }
-    extensions.set(FulcioOid::TokenSubject, claims.subject());
-    Ok((name, extensions))
-}
-
-fn challenge_names(name: &SubjectAltName, claims: &Claims) -> Vec<String> {
-    let configured = match name {
-        SubjectAltName::Email(email) => email.as_str(),
-        SubjectAltName::Uri(_) | SubjectAltName::Username(_) => claims.subject(),
-    };
-    let derived = claims.verified_email().unwrap_or_else(|_| claims.subject());
-    let mut names = vec![configured.to_owned()];
-    if derived != configured {
-        names.push(derived.to_owned());
-    }
-    names
 }
 
 #[cfg(test)]

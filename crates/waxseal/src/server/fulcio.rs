@@ -140,21 +140,7 @@ impl Fulcio {
     }
 
     fn configuration(&self) -> Value {
-        let mut issuers = Vec::new();
-        for accepted in self.rules.issuers() {
-            for audience in accepted.issuer().audiences() {
-                issuers.push(json!({
-                    "issuerUrl": accepted.issuer().url(),
-                    "audience": audience,
-                    "challengeClaim": accepted.kind().challenge_claim(),
-                    "spiffeTrustDomain": "",
-                    "issuerType": accepted.kind().name(),
-                    "subjectDomain": "",
-                    "skipEmailVerification": false,
-                }));
-            }
-        }
-        json!({ "issuers": issuers })
+        json!({ "issuers": self.rules.configuration() })
     }
 }
 

@@ -327,8 +327,8 @@ mod tests {
             let keys = JwkSet::from_json(keys.to_string().as_bytes()).expect("keys");
             assert!(idp.keys().contains(&(token.issuer().to_owned(), keys.clone())), "the same without asking");
 
-            let issuer = rules.accepted(token.issuer()).expect("accepted").issuer();
-            let claims = token.verify(issuer, &keys, system::now()).expect("claims");
+            let accepted = rules.accepted(token.issuer()).expect("accepted").into_owned();
+            let claims = token.verify(accepted.issuer(), &keys, system::now()).expect("claims");
             assert_eq!(rules.decide(&claims).expect("admitted").subject_alt_name().as_str(), name);
         }
     }

@@ -112,8 +112,9 @@ impl Instance {
             JwkSet::new(vec![Jwk { key_id: Some("k".into()), algorithm: None, material: JwkMaterial::Ed25519 { x } }]);
         let rules = format!("rules: [{{name: all, issuer: '{ISSUER}', match: {{sub: '**'}}}}]");
         let rules = Rules::from_yaml(&rules, &[]).expect("rules");
-        let issuer = rules.accepted(ISSUER).expect("issuer").issuer();
-        let claims = UnverifiedToken::parse(token).and_then(|token| token.verify(issuer, &keys, system::now()));
+        let accepted = rules.accepted(ISSUER).expect("issuer");
+        let claims =
+            UnverifiedToken::parse(token).and_then(|token| token.verify(accepted.issuer(), &keys, system::now()));
         let grant = rules.decide(&claims.expect("claims")).expect("grant");
         let body: Value = serde_json::from_slice(request.body()).expect("JSON");
         let body = &body["publicKeyRequest"];
