@@ -123,7 +123,9 @@ codes! {
     TOKEN_AUDIENCE = "token.audience": "the identity token is meant for someone else";
     TOKEN_EXPIRED = "token.expired": "the identity token is not valid now";
     TOKEN_CLAIM = "token.claim": "the identity token lacks a claim or has an unacceptable one";
+    TOKEN_USED = "token.used": "the identity token is good for one certificate and has been used";
     RULE_DENIED = "rule.denied": "no signing rule admits this identity";
+    RULE_LIMIT = "rule.limit": "the identity or the rule has had as many certificates as it may";
     RULE_WRITER = "rule.writer": "the log takes no entries signed by this certificate or key";
     CHALLENGE_FAILED = "challenge.failed": "the proof of possession does not verify";
     KEY_PASSPHRASE = "key.passphrase": "the private key is encrypted and the passphrase is missing or does not open it";

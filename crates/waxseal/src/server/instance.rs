@@ -17,6 +17,7 @@ use crate::server::material::{MANIFEST, Material, MaterialError};
 use crate::server::operate::{OperateError, Operator};
 use crate::server::rekor_v1::{self, RekorV1};
 use crate::server::rekor_v2;
+use crate::server::rules::CurrentRules;
 use crate::server::telemetry::Metrics;
 use crate::server::tsa::{self, Tsa, TsaSetupError};
 use crate::server::tuf::{self, RootKey, TufError};
@@ -286,6 +287,7 @@ impl Instance {
 struct Opened {
     url: String,
     rules: Rules,
+    candidate: Option<Rules>,
     settings: Settings,
     lock: DirectoryLock,
     material: Material,
@@ -302,6 +304,7 @@ impl Opened {
         let known = if demo { idp::issuers(url)? } else { Vec::new() };
         // Read before anything is made: a faulty file leaves nothing behind.
         let rules = config::rules(settings.rules.as_deref(), &known)?;
+        let candidate = config::candidate(settings, &known)?;
         let data_dir = &settings.data_dir;
         make_directory(data_dir)?;
         let lock = DirectoryLock::acquire(&OsDisk, data_dir)?;
@@ -317,7 +320,7 @@ impl Opened {
         let admission = Arc::new(Admission::new(rules.writers().clone(), material.ca.clone()));
         let idp = if demo { Some(Arc::new(Idp::open(data_dir, url)?)) } else { None };
         let (url, settings) = (url.to_owned(), settings.clone());
-        Ok(Self { url, rules, settings, lock, material, logs, ct_log, admission, idp })
+        Ok(Self { url, rules, candidate, settings, lock, material, logs, ct_log, admission, idp })
     }
 
     /// As it was last told to clients.
@@ -358,7 +361,8 @@ impl Opened {
             }
         };
         let (client, root) = (self.client(), self.root_key());
-        let Self { url, rules, settings, lock, material, logs, ct_log, admission, idp } = self;
+        let Self { url, rules, candidate, settings, lock, material, logs, ct_log, admission, idp } = self;
+        let rules = Arc::new(CurrentRules::new(rules, candidate));
         let jwks = {
             let own = idp.as_ref().map(|idp| idp.keys()).unwrap_or_default();
             Arc::new(Jwks::new(Arc::new(Http::new(PlainHttp::LoopbackOnly)), own))
@@ -370,7 +374,17 @@ impl Opened {
         let ca = material.ca.clone();
         let ca_signer = material.ca_signer.clone();
         let admitting = Arc::clone(&admission);
-        let fulcio = Fulcio::new(ca, ca_signer, Arc::new(rules), jwks, Arc::new(ct_log.clone()), admitting)?;
+        let metrics = Arc::new(Metrics::new(|_| {}));
+        let fulcio = Fulcio::new(fulcio::Parts {
+            issuer: ca,
+            signer: ca_signer,
+            rules: Arc::clone(&rules),
+            jwks,
+            log: Arc::new(ct_log.clone()),
+            admission: admitting,
+            metrics: Arc::clone(&metrics),
+            per_identity: settings.limits.certificates_per_minute.and_then(NonZeroU32::new),
+        })?;
 
         let (host, privacy, data_dir) = (material.host.clone(), material.privacy, settings.data_dir);
         let operator = Operator::new(data_dir.clone(), url.clone(), client, material, logs, admission, root).await?;
@@ -378,7 +392,6 @@ impl Opened {
 
         let ui = Ui { url: url.clone(), operator: host, tuf: operator.tuf(), ready: Vec::new() };
         let ui = Arc::new(ui);
-        let metrics = Arc::new(Metrics::new(|_| {}));
         let operations = operations.map(|listener| {
             let routes = ui::health(Arc::clone(&ui)).merge(Arc::clone(&metrics).routes());
             let plain = Front { listener, tls: None, bounds: front.bounds, trusted_proxies: Vec::new() };

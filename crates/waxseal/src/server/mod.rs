@@ -19,6 +19,7 @@ pub mod record;
 pub mod rekor_v1;
 pub mod rekor_v2;
 pub mod reload;
+pub mod rules;
 pub(crate) mod signing;
 pub mod telemetry;
 pub mod tiles;

@@ -131,6 +131,14 @@ fn read_text(path: &Path, max: usize) -> Result<String, ConfigError> {
     Ok(text)
 }
 
+/// The rules that are tried beside those in force, if there are any.
+///
+/// # Errors
+/// As [`rules`].
+pub fn candidate(settings: &Settings, known: &[(String, IssuerType)]) -> Result<Option<Rules>, ConfigError> {
+    settings.candidate.as_deref().map(|path| rules(Some(path), known)).transpose()
+}
+
 /// The default rules as a file would have them.
 #[must_use]
 pub fn default_rules(known: &[(String, IssuerType)]) -> String {

@@ -1,39 +1,53 @@
-//! The certificate authority over HTTP (Fulcio's API version 2): `/api/v2/signingCert`, `/api/v2/trustBundle`,
-//! `/api/v2/configuration`.
+//! The certificate authority over HTTP, as Fulcio's API version 2: `/api/v2/signingCert`, `/api/v2/trustBundle`,
+//! `/api/v2/configuration`; and version 1 beside it.
 //!
 //! The walk of a request: decode and bound → token → rules → proof of possession → precertificate → linter → signature →
 //! certificate log → final certificate → correspondence → signature → answer. What fails before the certificate log leaves
 //! nothing behind. Every fault of a token is a 400, as in Fulcio, with the reason that Fulcio keeps to itself.
 
+mod limits;
+mod request;
+mod tokens;
+mod v1;
+
+pub use request::MAX_BODY_LEN;
+
 use super::gateway::{Refusal, Status, json_answer, method_not_allowed, read_body};
+use super::rules::{CurrentRules, Enforced};
 use super::signing;
+use super::telemetry::Metrics;
 use super::writers::Admission;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use limits::{Exceeded, Limits};
+use request::SigningRequest;
 use serde_json::{Value, json};
 use std::fmt;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
+use tokens::{Spent, SpentError, TokenHash, Verified};
 use tracing::{debug, error, info};
 use waxseal_authority::ca::{CaError, CaIssuer, Issuance};
-use waxseal_authority::challenge::{ChallengeError, ProvenKey, verify_csr, verify_public_key_proof};
+use waxseal_authority::challenge::ChallengeError;
 use waxseal_authority::oidc::{Claims, TokenError, UnverifiedToken};
-use waxseal_authority::rules::{Denied, Grant, Rules};
+use waxseal_authority::rules::{Denied, Grant};
 use waxseal_formats::code::Code;
 use waxseal_formats::crypto::{KeyError, PublicKey};
-use waxseal_formats::json::{self, JsonError, Node};
+use waxseal_formats::json::JsonError;
 use waxseal_formats::sct::SignedCertificateTimestamp;
 use waxseal_formats::x509::Certificate;
 use waxseal_io::jwks::{Jwks, JwksError};
 use waxseal_io::signer::Signer;
 use waxseal_io::system;
 
-/// Largest request body, in bytes: a token of 16 KiB, a certificate request of 16 KiB in base64, and room. Requests of
-/// real clients stay under 4 KiB; Fulcio itself reads up to 4 MiB.
-pub const MAX_BODY_LEN: usize = 64 * 1024;
+/// What its decisions are counted as.
+const SERVICE: &str = "fulcio";
+/// What is counted of the candidate rules: where they would decide otherwise.
+const CANDIDATE: &str = "candidate";
 
 /// A submission under way.
 pub type Submission<'a> =
@@ -71,10 +85,34 @@ pub struct SubmissionError {
 pub struct Fulcio {
     issuer: CaIssuer,
     signer: Arc<dyn Signer>,
-    rules: Arc<Rules>,
+    rules: Arc<CurrentRules>,
     jwks: Arc<Jwks>,
     log: Arc<dyn CertificateLog>,
     admission: Arc<Admission>,
+    metrics: Arc<Metrics>,
+    verified: Verified,
+    spent: Spent,
+    limits: Limits,
+}
+
+/// What an authority works with.
+pub struct Parts {
+    /// Its certificates.
+    pub issuer: CaIssuer,
+    /// Its key.
+    pub signer: Arc<dyn Signer>,
+    /// Whom it gives certificates.
+    pub rules: Arc<CurrentRules>,
+    /// The keys of those who vouch for them.
+    pub jwks: Arc<Jwks>,
+    /// Where certificates are logged.
+    pub log: Arc<dyn CertificateLog>,
+    /// What is told of them.
+    pub admission: Arc<Admission>,
+    /// Where decisions are counted.
+    pub metrics: Arc<Metrics>,
+    /// Certificates of one identity in a minute.
+    pub per_identity: Option<NonZeroU32>,
 }
 
 /// The key is not the one of the issuing certificate.
@@ -83,29 +121,51 @@ pub struct Fulcio {
 pub struct OtherKey;
 
 impl Fulcio {
-    /// An authority that issues with `signer`'s key to whom `rules` admit, logs to `log`, and tells `admission` what it issued.
+    /// The authority of these parts.
     ///
     /// # Errors
     /// [`OtherKey`].
-    pub fn new(
-        issuer: CaIssuer,
-        signer: Arc<dyn Signer>,
-        rules: Arc<Rules>,
-        jwks: Arc<Jwks>,
-        log: Arc<dyn CertificateLog>,
-        admission: Arc<Admission>,
-    ) -> Result<Self, OtherKey> {
+    pub fn new(parts: Parts) -> Result<Self, OtherKey> {
+        let Parts { issuer, signer, rules, jwks, log, admission, metrics, per_identity } = parts;
         if signer.public_key() != issuer.key() || signer.algorithm() != issuer.algorithm() {
             return Err(OtherKey);
         }
-        Ok(Self { issuer, signer, rules, jwks, log, admission })
+        let (verified, spent, limits) = (Verified::default(), Spent::default(), Limits::new(per_identity));
+        Ok(Self { issuer, signer, rules, jwks, log, admission, metrics, verified, spent, limits })
+    }
+
+    /// Decides about a request, and counts the decision.
+    async fn decide_and_issue(&self, request: Result<SigningRequest, Refusal>) -> Result<Certificate, Refusal> {
+        let issued = match request {
+            Ok(request) => self.issue(request).await,
+            Err(refusal) => Err(refusal),
+        };
+        match &issued {
+            Ok(_) => self.metrics.decided(SERVICE, None),
+            Err(refusal) => self.metrics.decided(SERVICE, Some(refusal.code.unwrap_or(Code::INPUT_MALFORMED))),
+        }
+        issued
     }
 
     async fn issue(&self, request: SigningRequest) -> Result<Certificate, Refusal> {
-        let claims = self.verify_token(&request.token).await?;
-        let grant = self.rules.decide(&claims)?;
+        // One set of rules from the token to the decision.
+        let enforced = self.rules.load();
+        let token = tokens::hash(&request.token);
+        let claims = self.verify_token(&enforced, &request.token, token).await?;
+        let decided = enforced.rules.decide(&claims);
+        self.try_candidate(&enforced, &claims, &decided);
+        let grant = decided?;
         let key = request.key.prove(&grant)?;
-        let issuance = Issuance::new(&self.issuer, &grant, &key, system::now(), system::random())?;
+        let now = system::now();
+        // From here on there will be a certificate, unless this side fails.
+        let accepted = enforced.rules.accepted(claims.issuer());
+        let of_issuer = accepted.as_ref().and_then(|accepted| accepted.limits().certificates_per_minute);
+        let identity = (claims.issuer(), grant.subject_alt_name().as_str());
+        self.limits.count(identity, of_issuer, (grant.rule(), None))?;
+        if accepted.is_some_and(|accepted| accepted.single_use()) {
+            self.spent.spend(&claims, token, now)?;
+        }
+        let issuance = Issuance::new(&self.issuer, &grant, &key, now, system::random())?;
         let signature = self.sign(issuance.message()).await?;
         let precertificate = issuance.finish(&signature)?;
         let submission = self.log.submit_precertificate(
@@ -125,13 +185,40 @@ impl Fulcio {
         Ok(certificate)
     }
 
-    async fn verify_token(&self, token: &str) -> Result<Claims, Refusal> {
-        let token = UnverifiedToken::parse(token)?;
-        let Some(accepted) = self.rules.accepted(token.issuer()) else {
+    async fn verify_token(&self, enforced: &Enforced, text: &str, hash: TokenHash) -> Result<Arc<Claims>, Refusal> {
+        if let Some(claims) = self.verified.find(enforced.generation, hash, system::now()) {
+            return Ok(claims);
+        }
+        let token = UnverifiedToken::parse(text)?;
+        let Some(accepted) = enforced.rules.accepted(token.issuer()) else {
             return Err(TokenError::Issuer { issuer: token.issuer().to_owned() }.into());
         };
         let keys = self.jwks.keys(accepted.issuer().url(), token.key_id()).await?;
-        Ok(token.verify(accepted.issuer(), &keys, system::now())?)
+        let claims = Arc::new(token.verify(accepted.issuer(), &keys, system::now())?);
+        self.verified.insert(enforced.generation, hash, Arc::clone(&claims));
+        Ok(claims)
+    }
+
+    /// What the candidate rules would have decided otherwise; they decide nothing.
+    fn try_candidate(&self, enforced: &Enforced, claims: &Claims, decided: &Result<Grant, Denied>) {
+        let Some(candidate) = &enforced.candidate else { return };
+        let code = match (decided, candidate.decide(claims)) {
+            (Ok(enforced), Ok(candidate)) if enforced.rule() == candidate.rule() => return,
+            (Err(_), Err(_)) => return,
+            (Ok(_), Ok(candidate)) => {
+                info!(rule = candidate.rule(), "the candidate rules admit by another rule");
+                None
+            }
+            (Err(_), Ok(candidate)) => {
+                info!(rule = candidate.rule(), "the candidate rules would admit what was denied");
+                None
+            }
+            (Ok(enforced), Err(denied)) => {
+                info!(rule = enforced.rule(), "the candidate rules would deny what was admitted");
+                Some(denied.code())
+            }
+        };
+        self.metrics.decided(CANDIDATE, code);
     }
 
     async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Refusal> {
@@ -140,7 +227,7 @@ impl Fulcio {
     }
 
     fn configuration(&self) -> Value {
-        json!({ "issuers": self.rules.configuration() })
+        json!({ "issuers": self.rules.load().rules.configuration() })
     }
 }
 
@@ -150,16 +237,14 @@ pub fn routes(fulcio: Arc<Fulcio>) -> Router {
         .route("/api/v2/signingCert", post(signing_certificate).fallback(method_not_allowed))
         .route("/api/v2/trustBundle", get(trust_bundle).fallback(method_not_allowed))
         .route("/api/v2/configuration", get(configuration).fallback(method_not_allowed))
+        .merge(v1::routes())
         .with_state(fulcio)
 }
 
 async fn signing_certificate(State(fulcio): State<Arc<Fulcio>>, request: Request) -> Response {
     let header_token = bearer_token(request.headers()).map(str::to_owned);
-    let issued = async {
-        let body = read_body(request, MAX_BODY_LEN).await?;
-        fulcio.issue(SigningRequest::parse(&body, header_token)?).await
-    };
-    match issued.await {
+    let request = read_body(request, MAX_BODY_LEN).await.and_then(|body| SigningRequest::parse(&body, header_token));
+    match fulcio.decide_and_issue(request).await {
         Ok(certificate) => {
             let chain = [&certificate].into_iter().chain(fulcio.issuer.chain());
             let certificates: Vec<String> = chain.map(|one| one.to_pem().trim_end().to_owned()).collect();
@@ -185,67 +270,6 @@ fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
-/// A decoded request.
-struct SigningRequest {
-    token: String,
-    key: KeyRequest,
-}
-
-/// Which key shall be certified, and the proof that its holder asks.
-enum KeyRequest {
-    /// `publicKeyRequest`: a PEM key and a signature over the identity's name.
-    PublicKey { pem: String, proof: Vec<u8> },
-    /// `certificateSigningRequest`: a PEM PKCS#10 request.
-    Csr(Vec<u8>),
-    /// Neither.
-    Missing,
-}
-
-impl SigningRequest {
-    /// Decodes a body; an empty one is the empty message. Unknown fields are ignored, as is the key's `algorithm`, in
-    /// which clients write what the enumeration does not have. The body's token wins over the header's.
-    fn parse(body: &[u8], header_token: Option<String>) -> Result<Self, Refusal> {
-        let document = if body.is_empty() { json!({}) } else { json::parse(body, MAX_BODY_LEN)? };
-        let root = Node::root(&document);
-        let body_token = match root.field("credentials")? {
-            Some(credentials) => credentials.string_field("oidcIdentityToken")?,
-            None => "",
-        };
-        let token = Some(body_token.to_owned()).filter(|token| !token.is_empty()).or(header_token);
-        let Some(token) = token else {
-            return Err(Refusal::invalid(Code::TOKEN_MALFORMED, "the request has no identity token"));
-        };
-        let key = match (root.field("publicKeyRequest")?, root.field("certificateSigningRequest")?) {
-            (Some(_), Some(_)) => {
-                let both = "publicKeyRequest and certificateSigningRequest are both set";
-                return Err(Refusal::invalid(Code::INPUT_MALFORMED, both));
-            }
-            (Some(request), None) => KeyRequest::PublicKey {
-                pem: match request.field("publicKey")? {
-                    Some(key) => key.string_field("content")?.to_owned(),
-                    None => String::new(),
-                },
-                proof: request.bytes_field("proofOfPossession")?,
-            },
-            (None, Some(request)) => KeyRequest::Csr(request.bytes()?),
-            (None, None) => KeyRequest::Missing,
-        };
-        Ok(Self { token, key })
-    }
-}
-
-impl KeyRequest {
-    fn prove(self, grant: &Grant) -> Result<ProvenKey, Refusal> {
-        match self {
-            Self::PublicKey { pem, proof } => Ok(verify_public_key_proof(grant, PublicKey::from_pem(&pem)?, &proof)?),
-            Self::Csr(pem) => Ok(verify_csr(grant, &pem)?),
-            Self::Missing => {
-                Err(Refusal::invalid(Code::KEY_UNSUPPORTED, "the request has no key and no certificate request"))
-            }
-        }
-    }
-}
-
 /// This side is at fault: the details go into the log, not into the answer.
 fn internal(code: Code, error: &dyn fmt::Display, message: &str) -> Refusal {
     error!(%code, %error, "no certificate was issued");
@@ -268,6 +292,23 @@ impl From<TokenError> for Refusal {
 impl From<JwksError> for Refusal {
     fn from(error: JwksError) -> Self {
         Self::invalid(error.code(), error)
+    }
+}
+
+impl From<SpentError> for Refusal {
+    fn from(error: SpentError) -> Self {
+        match error {
+            SpentError::Used => Self::invalid(error.code(), error),
+            SpentError::Full => {
+                Self { status: Status::Unavailable, code: Some(error.code()), message: error.to_string() }
+            }
+        }
+    }
+}
+
+impl From<Exceeded> for Refusal {
+    fn from(exceeded: Exceeded) -> Self {
+        Self { status: Status::Exhausted, code: Some(Code::RULE_LIMIT), message: exceeded.to_string() }
     }
 }
 

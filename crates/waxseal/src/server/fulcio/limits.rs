@@ -1,0 +1,126 @@
+//! How many certificates a rule or an identity may have in a minute.
+
+use governor::clock::{Clock, DefaultClock};
+use governor::state::keyed::HashMapStateStore;
+use governor::{Quota, RateLimiter};
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use waxseal_formats::crypto::sha256_concat;
+
+/// When there are more buckets, those that are full again are forgotten.
+const SWEEP: usize = 1 << 12;
+
+type Buckets = RateLimiter<[u8; 32], HashMapStateStore<[u8; 32]>, DefaultClock>;
+
+/// More than allowed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{who} may have {allowed} certificates a minute and has had them: try again in {} s", wait.as_secs().saturating_add(1))]
+pub(super) struct Exceeded {
+    /// `this identity` or the rule.
+    pub who: String,
+    /// How many.
+    pub allowed: NonZeroU32,
+    /// Until there is one again.
+    pub wait: Duration,
+}
+
+/// Counts certificates. A limit that is changed begins anew.
+pub(super) struct Limits {
+    /// Of every identity, whatever its issuer says.
+    identity: Option<NonZeroU32>,
+    /// What counts alike is together.
+    buckets: Mutex<HashMap<NonZeroU32, Arc<Buckets>>>,
+    clock: DefaultClock,
+}
+
+impl Limits {
+    /// So many certificates a minute for each identity, if there is such a limit.
+    pub(super) fn new(identity: Option<NonZeroU32>) -> Self {
+        Self { identity, buckets: Mutex::default(), clock: DefaultClock::default() }
+    }
+
+    /// Counts a certificate for an identity of an issuer, which may have a limit for its identities, and for the rule that
+    /// admits it, which may have one for all whom it admits.
+    pub(super) fn count(
+        &self,
+        (issuer, identity): (&str, &str),
+        of_issuer: Option<NonZeroU32>,
+        (rule, of_rule): (&str, Option<NonZeroU32>),
+    ) -> Result<(), Exceeded> {
+        if let Some(allowed) = of_issuer.into_iter().chain(self.identity).min() {
+            let name = sha256_concat(&[b"identity\0", issuer.as_bytes(), b"\0", identity.as_bytes()]);
+            self.take(allowed, name).map_err(|wait| Exceeded { who: "this identity".into(), allowed, wait })?;
+        }
+        let Some(allowed) = of_rule else { return Ok(()) };
+        let taken = self.take(allowed, sha256_concat(&[b"rule\0", rule.as_bytes()]));
+        taken.map_err(|wait| Exceeded { who: format!("all whom the rule `{rule}` admits"), allowed, wait })
+    }
+
+    fn take(&self, allowed: NonZeroU32, name: [u8; 32]) -> Result<(), Duration> {
+        let buckets = {
+            let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(buckets.entry(allowed).or_insert_with(|| {
+                let quota = Quota::per_minute(allowed);
+                Arc::new(RateLimiter::new(quota, HashMapStateStore::default(), self.clock.clone()))
+            }))
+        };
+        if buckets.len() > SWEEP {
+            buckets.retain_recent();
+        }
+        buckets.check_key(&name).map_err(|early| early.wait_time_from(self.clock.now()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Limits;
+    use std::num::NonZeroU32;
+
+    const ISSUER: &str = "https://issuer.example";
+    const NONE: (&str, Option<NonZeroU32>) = ("rule", None);
+
+    fn allowed(number: u32) -> Option<NonZeroU32> {
+        NonZeroU32::new(number)
+    }
+
+    #[test]
+    fn nothing_is_limited_unless_asked_for() {
+        let limits = Limits::new(None);
+        for _ in 0..10_000 {
+            assert!(limits.count((ISSUER, "alice"), None, NONE).is_ok());
+        }
+    }
+
+    #[test]
+    fn identities_have_limits_of_their_own() {
+        let limits = Limits::new(allowed(2));
+        let count = |issuer: &str, identity: &str| limits.count((issuer, identity), None, NONE);
+        assert!(count(ISSUER, "alice").is_ok() && count(ISSUER, "alice").is_ok());
+        let exceeded = count(ISSUER, "alice").expect_err("limited");
+        assert!(exceeded.to_string().starts_with("this identity may have 2 certificates a minute"), "{exceeded}");
+        assert!(!exceeded.wait.is_zero());
+        assert!(count(ISSUER, "bob").is_ok(), "another identity");
+        assert!(count("https://other.example", "alice").is_ok(), "of another issuer");
+    }
+
+    #[test]
+    fn the_stricter_of_an_issuers_limit_and_the_general_one_holds() {
+        for (general, of_issuer) in [(None, allowed(1)), (allowed(5), allowed(1)), (allowed(1), allowed(5))] {
+            let limits = Limits::new(general);
+            assert!(limits.count((ISSUER, "alice"), of_issuer, NONE).is_ok());
+            assert_eq!(limits.count((ISSUER, "alice"), of_issuer, NONE).expect_err("limited").allowed, NonZeroU32::MIN);
+        }
+    }
+
+    #[test]
+    fn a_rule_has_its_limit_for_all_whom_it_admits() {
+        let limits = Limits::new(None);
+        assert!(limits.count((ISSUER, "alice"), None, ("builds", allowed(1))).is_ok());
+        let exceeded = limits.count((ISSUER, "bob"), None, ("builds", allowed(1))).expect_err("limited");
+        assert!(exceeded.to_string().contains("rule `builds`"), "{exceeded}");
+        assert!(limits.count((ISSUER, "bob"), None, ("people", allowed(1))).is_ok(), "another rule");
+        assert!(limits.count((ISSUER, "bob"), None, ("builds", None)).is_ok(), "a limit that was taken away");
+    }
+}
