@@ -10,24 +10,34 @@
 //! rules:
 //!   - name: releases
 //!     issuer: https://token.actions.githubusercontent.com
-//!     audience: sigstore            # the default
+//!     audience: sigstore            # the issuer's own unless it is said
 //!     match:                        # every claim named here has to match one of its values
 //!       repository_id: 1001
 //!       job_workflow_ref: acme/widgets/.github/workflows/release.yml@refs/tags/*
 //!       event_name: [push, workflow_dispatch]
+//!     when: size(claims.ref) < 100  # CEL, see [`super::when`]
+//!     artifacts: {images: [ghcr.io/acme/app], repositories: [github.com/acme/app]}
+//!     limits: {certificates_per_minute: 60}
+//! explain: refused                  # or full: what the refused are told
 //! writes: own                       # whose signatures the log takes, see [`crate::writers`]
 //! ```
 
+use super::artifacts::Artifacts;
+use super::denied::Explain;
 use super::issuer::{About, IssuerEntry, IssuerType, Issuers};
+use super::when::When;
 use super::{Rule, Rules};
 use crate::provider::{ProviderEntry, ProviderError};
 use crate::writers::Writers;
 use formats::code::Code;
+use formats::crypto::sha256;
 use formats::pattern::{Pattern, PatternError};
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_saphyr::DuplicateKeyPolicy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::Arc;
 use waxseal_formats as formats;
 
 /// Longest rules file, in bytes.
@@ -78,6 +88,20 @@ pub enum RulesError {
         /// The rule's name.
         rule: String,
     },
+    /// A rule is about one issuer, or about those of one pattern.
+    #[error("rule `{rule}` has to have either `issuer` or `issuer_pattern`")]
+    OneIssuer {
+        /// The rule's name.
+        rule: String,
+    },
+    /// A `when` that is no usable condition.
+    #[error("rule `{rule}`: `when`: {reason}")]
+    Condition {
+        /// The rule's name.
+        rule: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A value that is no usable glob.
     #[error("rule `{rule}`: claim `{claim}`: {source}")]
     Pattern {
@@ -119,16 +143,39 @@ struct File {
     rules: Vec<RuleEntry>,
     #[serde(default)]
     writes: Writers,
+    #[serde(default)]
+    explain: Explain,
 }
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RuleEntry {
     name: String,
-    issuer: String,
+    issuer: Option<String>,
+    issuer_pattern: Option<String>,
     audience: Option<String>,
     #[serde(rename = "match")]
     claims: BTreeMap<String, Values>,
+    when: Option<String>,
+    #[serde(default)]
+    artifacts: ArtifactsEntry,
+    #[serde(default)]
+    limits: LimitsEntry,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ArtifactsEntry {
+    #[serde(default)]
+    images: Vec<String>,
+    #[serde(default)]
+    repositories: Vec<String>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitsEntry {
+    certificates_per_minute: Option<NonZeroU32>,
 }
 
 impl Rules {
@@ -153,7 +200,8 @@ impl Rules {
         let about: Vec<About<'_>> =
             rules.iter().map(|rule| About { issuer: &rule.issuer, audience: rule.audience.as_deref() }).collect();
         let issuers = Issuers::read(file.issuers, file.providers, known, &about)?;
-        Ok(Self { issuers, rules, writers: file.writes })
+        let digest = sha256(text.as_bytes());
+        Ok(Self { issuers, rules, writers: file.writes, explain: file.explain, digest })
     }
 }
 
@@ -177,11 +225,16 @@ fn parse(text: &str) -> Result<File, RulesError> {
     })
 }
 
-fn rule(entry: RuleEntry) -> Result<Rule, RulesError> {
-    for (key, text) in
-        [("name", Some(&entry.name)), ("issuer", Some(&entry.issuer)), ("audience", entry.audience.as_ref())]
-    {
-        if text.is_some_and(String::is_empty) {
+fn rule(mut entry: RuleEntry) -> Result<Rule, RulesError> {
+    let texts = [
+        ("name", Some(&entry.name)),
+        ("issuer", entry.issuer.as_ref()),
+        ("issuer_pattern", entry.issuer_pattern.as_ref()),
+        ("audience", entry.audience.as_ref()),
+        ("when", entry.when.as_ref()),
+    ];
+    for (key, text) in texts {
+        if text.is_some_and(|text| text.trim().is_empty()) {
             return Err(RulesError::Empty { rule: entry.name.clone(), key: key.to_owned() });
         }
     }
@@ -192,8 +245,8 @@ fn rule(entry: RuleEntry) -> Result<Rule, RulesError> {
         return Err(RulesError::TooMany("claims or values"));
     }
     let mut claims = BTreeMap::new();
-    for (claim, values) in entry.claims {
-        if values.0.is_empty() {
+    for (claim, values) in std::mem::take(&mut entry.claims) {
+        if values.0.is_empty() || claim.is_empty() {
             return Err(RulesError::Empty { rule: entry.name, key: claim });
         }
         let patterns = values.0.iter().map(|value| Pattern::glob(value)).collect::<Result<Vec<_>, _>>();
@@ -204,7 +257,55 @@ fn rule(entry: RuleEntry) -> Result<Rule, RulesError> {
         })?;
         claims.insert(claim, patterns);
     }
-    Ok(Rule { name: entry.name, issuer: Pattern::exact(entry.issuer), audience: entry.audience, claims })
+    let issuer = issuer(&entry)?;
+    let fault = |reason: String| RulesError::Condition { rule: entry.name.clone(), reason };
+    let when = entry.when.as_deref().map(|text| When::compile(text).map_err(|error| fault(error.to_string())));
+    let artifacts = artifacts(&entry)?;
+    Ok(Rule {
+        issuer,
+        when: when.transpose()?,
+        artifacts: Arc::new(artifacts),
+        certificates_per_minute: entry.limits.certificates_per_minute,
+        name: entry.name,
+        audience: entry.audience,
+        claims,
+    })
+}
+
+/// One issuer, or a pattern whose `*` stays within a label of the host or a segment of the path.
+fn issuer(entry: &RuleEntry) -> Result<Pattern, RulesError> {
+    match (&entry.issuer, &entry.issuer_pattern) {
+        (Some(issuer), None) => Ok(Pattern::exact(issuer.as_str())),
+        (None, Some(pattern)) => Pattern::labels(pattern).map_err(|source| RulesError::Pattern {
+            rule: entry.name.clone(),
+            claim: "issuer_pattern".to_owned(),
+            source,
+        }),
+        _ => Err(RulesError::OneIssuer { rule: entry.name.clone() }),
+    }
+}
+
+fn artifacts(entry: &RuleEntry) -> Result<Artifacts, RulesError> {
+    let read = |key: &str, texts: &[String]| {
+        if texts.len() > MAX_VALUES {
+            return Err(RulesError::TooMany("artifacts"));
+        }
+        let pattern = |text: &String| {
+            if text.is_empty() {
+                return Err(RulesError::Empty { rule: entry.name.clone(), key: key.to_owned() });
+            }
+            Pattern::glob(text).map_err(|source| RulesError::Pattern {
+                rule: entry.name.clone(),
+                claim: key.to_owned(),
+                source,
+            })
+        };
+        texts.iter().map(pattern).collect::<Result<Vec<_>, _>>()
+    };
+    Ok(Artifacts {
+        images: read("artifacts.images", &entry.artifacts.images)?,
+        repositories: read("artifacts.repositories", &entry.artifacts.repositories)?,
+    })
 }
 
 pub(super) fn unique<'a>(what: &'static str, names: impl Iterator<Item = &'a str>) -> Result<(), RulesError> {

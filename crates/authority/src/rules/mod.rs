@@ -1,23 +1,34 @@
 //! Signing rules: which of those whom an issuer vouches for may have a certificate, and what it says about them.
 //!
-//! Nobody may unless a rule says so. A rule names one issuer and one audience and wants claims to match; a claim that is a
-//! list matches if one of its elements does, one that is missing or an object never does.
+//! Nobody may unless a rule says so: rules are tried in their order, and the first that matches admits. What was decided says
+//! why: a [`Grant`] has the claims that matched, a [`Denied`] what every rule did not like.
 
+mod artifacts;
+mod candidate;
+mod denied;
 mod file;
 mod issuer;
+mod lint;
+mod rule;
+mod when;
 
-use crate::oidc::{ClaimError, Claims, Shown, scalar_text};
+use crate::oidc::Claims;
 use crate::writers::Writers;
-use formats::code::Code;
 use formats::extension::{FulcioExtensions, SubjectAltName};
-use formats::pattern::Pattern;
-use serde_json::Value;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::Arc;
 use waxseal_formats as formats;
 
 use issuer::{Issuers, Principal};
+use rule::Rule;
+
+pub use artifacts::Artifacts;
+pub use candidate::{Difference, compare};
+pub use denied::{Denied, Explain, Mismatch, MismatchReason};
+pub use lint::{Finding, Level, lint};
+pub use rule::Matched;
+pub use when::{MAX_CONDITION_LEN, WhenError};
 
 pub use file::{MAX_RULES, MAX_RULES_LEN, MAX_VALUES, RulesError};
 pub use issuer::{
@@ -31,15 +42,8 @@ pub struct Rules {
     issuers: Issuers,
     rules: Vec<Rule>,
     writers: Writers,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Rule {
-    name: String,
-    issuer: Pattern,
-    /// None: one of the issuer's own.
-    audience: Option<String>,
-    claims: BTreeMap<String, Vec<Pattern>>,
+    explain: Explain,
+    digest: [u8; 32],
 }
 
 /// Permission to have a certificate, and what it will say. Comes only from [`Rules::decide`].
@@ -51,6 +55,9 @@ pub struct Grant {
     subject_alt_name: SubjectAltName,
     extensions: FulcioExtensions,
     challenge_names: Vec<String>,
+    matched: Vec<Matched>,
+    artifacts: Arc<Artifacts>,
+    certificates_per_minute: Option<NonZeroU32>,
 }
 
 impl Grant {
@@ -90,94 +97,25 @@ impl Grant {
     pub fn challenge_names(&self) -> &[String] {
         &self.challenge_names
     }
-}
 
-/// Why nobody may have a certificate for a token, although it was verified.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Denied {
-    /// The token does not name a holder that a certificate could name.
-    Claim(ClaimError),
-    /// No rule admits.
-    NoRule {
-        /// Its `iss`.
-        issuer: String,
-        /// The name that the certificate would have had.
-        subject_alt_name: String,
-        /// Every rule, with the first thing that it did not like.
-        mismatches: Vec<Mismatch>,
-    },
-}
-
-/// Why one rule does not admit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mismatch {
-    /// The rule's name.
-    pub rule: String,
-    /// What it did not like.
-    pub reason: MismatchReason,
-}
-
-/// What a rule did not like.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MismatchReason {
-    /// It is about another issuer.
-    Issuer {
-        /// The rule's issuer.
-        wanted: String,
-    },
-    /// It is about another audience.
-    Audience {
-        /// The rule's audience.
-        wanted: String,
-    },
-    /// A claim is missing or has another value.
-    Claim {
-        /// The claim.
-        claim: String,
-        /// Its value as JSON, if it is there.
-        actual: Option<String>,
-        /// One of these would have matched.
-        wanted: Vec<Pattern>,
-    },
-}
-
-impl Denied {
-    /// `token.claim` or `rule.denied`.
+    /// What the rule wanted and found, in the order of the claims' names.
     #[must_use]
-    pub const fn code(&self) -> Code {
-        match self {
-            Self::Claim(error) => error.code(),
-            Self::NoRule { .. } => Code::RULE_DENIED,
-        }
+    pub fn matched(&self) -> &[Matched] {
+        &self.matched
+    }
+
+    /// What may be signed with the certificate, as far as the rule says: the gates read it.
+    #[must_use]
+    pub fn artifacts(&self) -> &Artifacts {
+        &self.artifacts
+    }
+
+    /// How many certificates a minute all those may have whom the rule admits; None for as many as they like.
+    #[must_use]
+    pub const fn certificates_per_minute(&self) -> Option<NonZeroU32> {
+        self.certificates_per_minute
     }
 }
-
-/// Names the rules about this issuer and the claim that each of them did not like, not what it wants: that is the
-/// business of those who wrote it.
-impl fmt::Display for Denied {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const MAX_SHOWN: usize = 3;
-        let (issuer, name, mismatches) = match self {
-            Self::Claim(error) => return error.fmt(f),
-            Self::NoRule { issuer, subject_alt_name, mismatches } => (issuer, subject_alt_name, mismatches),
-        };
-        write!(f, "no signing rule admits {} of the issuer {}", Shown(name), Shown(issuer))?;
-        let about = mismatches.iter().filter(|mismatch| !matches!(mismatch.reason, MismatchReason::Issuer { .. }));
-        for (index, Mismatch { rule, reason }) in about.take(MAX_SHOWN).enumerate() {
-            f.write_str(if index == 0 { ": " } else { ", " })?;
-            match reason {
-                MismatchReason::Claim { claim, actual: None, .. } => write!(f, "rule `{rule}` wants a `{claim}`")?,
-                MismatchReason::Claim { claim, .. } => write!(f, "rule `{rule}` wants another `{claim}`")?,
-                MismatchReason::Audience { .. } | MismatchReason::Issuer { .. } => {
-                    write!(f, "rule `{rule}` wants another audience")?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Denied {}
 
 impl Rules {
     /// What a token that names this issuer has to say to be accepted; None if no token of it is. The issuer may be one of a
@@ -204,29 +142,39 @@ impl Rules {
         &self.writers
     }
 
+    /// How much whoever is refused is told.
+    #[must_use]
+    pub const fn explain(&self) -> Explain {
+        self.explain
+    }
+
+    /// SHA-256 of the file that they were read from.
+    #[must_use]
+    pub const fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
     /// Decides about the holder of a verified token: the first rule that matches admits.
     ///
     /// # Errors
     /// [`Denied`].
     pub fn decide(&self, claims: &Claims) -> Result<Grant, Denied> {
+        let denied = |subject_alt_name: &str, mismatches| Denied::NoRule {
+            issuer: claims.issuer().to_owned(),
+            subject_alt_name: subject_alt_name.to_owned(),
+            mismatches,
+            explain: self.explain,
+        };
         let Some(accepted) = self.accepted(claims.issuer()) else {
-            let mismatch = |rule: &Rule| Mismatch {
-                rule: rule.name.clone(),
-                reason: MismatchReason::Issuer { wanted: rule.issuer.as_str().to_owned() },
-            };
-            return Err(Denied::NoRule {
-                issuer: claims.issuer().to_owned(),
-                subject_alt_name: claims.subject().to_owned(),
-                mismatches: self.rules.iter().map(mismatch).collect(),
-            });
+            return Err(denied(claims.subject(), self.rules.iter().map(Rule::about_another_issuer).collect()));
         };
         let principal = accepted.principal(claims).map_err(Denied::Claim)?;
         let Principal { subject_alt_name, extensions, challenge_names } = principal;
         let mut mismatches = Vec::new();
         for rule in &self.rules {
-            match rule.mismatch(&accepted, claims) {
-                Some(reason) => mismatches.push(Mismatch { rule: rule.name.clone(), reason }),
-                None => {
+            match rule.judge(&accepted, claims) {
+                Err(reasons) => mismatches.push(Mismatch { rule: rule.name.clone(), reasons }),
+                Ok(matched) => {
                     return Ok(Grant {
                         rule: rule.name.clone(),
                         issuer: claims.issuer().to_owned(),
@@ -234,46 +182,20 @@ impl Rules {
                         subject_alt_name,
                         extensions,
                         challenge_names,
+                        matched,
+                        artifacts: Arc::clone(&rule.artifacts),
+                        certificates_per_minute: rule.certificates_per_minute,
                     });
                 }
             }
         }
-        Err(Denied::NoRule {
-            issuer: claims.issuer().to_owned(),
-            subject_alt_name: subject_alt_name.as_str().to_owned(),
-            mismatches,
-        })
-    }
-}
-
-impl Rule {
-    fn mismatch(&self, accepted: &AcceptedIssuer, claims: &Claims) -> Option<MismatchReason> {
-        if !self.issuer.matches(claims.issuer()) {
-            return Some(MismatchReason::Issuer { wanted: self.issuer.as_str().to_owned() });
-        }
-        let wanted = self.audience.as_ref().map_or_else(|| accepted.own_audiences(), std::slice::from_ref);
-        if !claims.audience().iter().any(|audience| wanted.contains(audience)) {
-            return Some(MismatchReason::Audience { wanted: wanted.join(" or ") });
-        }
-        let (claim, wanted) = self.claims.iter().find(|(name, wanted)| !matches(claims.claim(name), wanted))?;
-        let actual = claims.claim(claim).map(Value::to_string);
-        Some(MismatchReason::Claim { claim: claim.clone(), actual, wanted: wanted.clone() })
-    }
-}
-
-fn matches(claim: Option<&Value>, wanted: &[Pattern]) -> bool {
-    let one =
-        |value: &Value| scalar_text(value).is_some_and(|text| wanted.iter().any(|pattern| pattern.matches(&text)));
-    match claim {
-        None => false,
-        Some(Value::Array(values)) => values.iter().any(one),
-        Some(value) => one(value),
+        Err(denied(subject_alt_name.as_str(), mismatches))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Denied, Grant, IssuerType, Mismatch, MismatchReason, Rules};
+    use super::{Denied, Grant, IssuerType, MismatchReason, Rules};
     use crate::oidc::forge::Forge;
     use formats::code::Code;
     use formats::extension::{FulcioOid, SubjectAltName};
@@ -465,17 +387,20 @@ mod tests {
         let denied = decide(rules, person("alice@corp.example")).expect_err("refused");
         let Denied::NoRule { mismatches, .. } = &denied else { unreachable!("{denied:?}") };
         assert_eq!(mismatches.len(), 4);
-        assert_eq!(mismatches[0].reason, MismatchReason::Issuer { wanted: "https://other.example".to_owned() });
-        assert_eq!(mismatches[1].reason, MismatchReason::Audience { wanted: "x".to_owned() });
-        let Mismatch { rule, reason: MismatchReason::Claim { claim, actual, wanted } } = &mismatches[2] else {
+        assert_eq!(mismatches[0].reasons, [MismatchReason::Issuer { wanted: "https://other.example".to_owned() }]);
+        assert_eq!(mismatches[1].reasons, [MismatchReason::Audience { wanted: "x".to_owned() }]);
+        let (rule, [MismatchReason::Claim { claim, actual, wanted }]) =
+            (&mismatches[2].rule, &mismatches[2].reasons[..])
+        else {
             unreachable!("{:?}", mismatches[2])
         };
         assert_eq!((rule.as_str(), claim.as_str(), actual.as_deref()), ("ops", "groups", Some(r#"["dev","ops"]"#)));
         assert_eq!(wanted[0].as_str(), "root");
         assert_eq!(
             denied.to_string(),
-            "no signing rule admits \"alice@corp.example\" of the issuer \"https://idp.example\": rule `audience` wants \
-             another audience, rule `ops` wants another `groups`, rule `vips` wants a `vip`"
+            "no signing rule admits \"alice@corp.example\" of the issuer \"https://idp.example\": rule `audience` \
+             wants another audience; rule `ops` wants another `groups` (yours is [\"dev\",\"ops\"]); rule `vips` wants a `vip`, \
+             which the token does not have"
         );
     }
 

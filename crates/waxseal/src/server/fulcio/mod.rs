@@ -34,7 +34,7 @@ use tracing::{debug, error, info};
 use waxseal_authority::ca::{CaError, CaIssuer, Issuance};
 use waxseal_authority::challenge::ChallengeError;
 use waxseal_authority::oidc::{Claims, TokenError, UnverifiedToken};
-use waxseal_authority::rules::{Denied, Grant};
+use waxseal_authority::rules::{Denied, Difference, Grant, compare};
 use waxseal_formats::code::Code;
 use waxseal_formats::crypto::{KeyError, PublicKey};
 use waxseal_formats::json::JsonError;
@@ -161,7 +161,7 @@ impl Fulcio {
         let accepted = enforced.rules.accepted(claims.issuer());
         let of_issuer = accepted.as_ref().and_then(|accepted| accepted.limits().certificates_per_minute);
         let identity = (claims.issuer(), grant.subject_alt_name().as_str());
-        self.limits.count(identity, of_issuer, (grant.rule(), None))?;
+        self.limits.count(identity, of_issuer, (grant.rule(), grant.certificates_per_minute()))?;
         if accepted.is_some_and(|accepted| accepted.single_use()) {
             self.spent.spend(&claims, token, now)?;
         }
@@ -202,20 +202,19 @@ impl Fulcio {
     /// What the candidate rules would have decided otherwise; they decide nothing.
     fn try_candidate(&self, enforced: &Enforced, claims: &Claims, decided: &Result<Grant, Denied>) {
         let Some(candidate) = &enforced.candidate else { return };
-        let code = match (decided, candidate.decide(claims)) {
-            (Ok(enforced), Ok(candidate)) if enforced.rule() == candidate.rule() => return,
-            (Err(_), Err(_)) => return,
-            (Ok(_), Ok(candidate)) => {
-                info!(rule = candidate.rule(), "the candidate rules admit by another rule");
+        let code = match compare(decided, candidate, claims) {
+            None => return,
+            Some(Difference::Admits { rule }) => {
+                info!(rule, "the candidate rules would admit what was denied");
                 None
             }
-            (Err(_), Ok(candidate)) => {
-                info!(rule = candidate.rule(), "the candidate rules would admit what was denied");
-                None
+            Some(Difference::Denies { rule, code }) => {
+                info!(rule, %code, "the candidate rules would deny what was admitted");
+                Some(code)
             }
-            (Ok(enforced), Err(denied)) => {
-                info!(rule = enforced.rule(), "the candidate rules would deny what was admitted");
-                Some(denied.code())
+            Some(Difference::Otherwise { enforced, candidate }) => {
+                info!(rule = enforced, candidate, "the candidate rules would admit otherwise");
+                None
             }
         };
         self.metrics.decided(CANDIDATE, code);
