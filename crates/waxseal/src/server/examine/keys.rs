@@ -125,7 +125,7 @@ fn told(data_dir: &Path, material: &Material, now: Timestamp) -> Vec<Finding> {
     findings.push(if same {
         Finding::good(SUBJECT, format!("clients are told of these keys at {}", published.url))
     } else {
-        Finding::warning(SUBJECT, Code::TRUSTED_ROOT_WINDOW, "clients are told of other keys than these")
+        Finding::warning(SUBJECT, Code::TRUSTED_ROOT_MALFORMED, "clients are told of other keys than these")
             .mend("start the instance: it publishes what it has")
     });
     findings
