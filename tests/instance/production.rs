@@ -196,6 +196,29 @@ fn keys_are_sealed_and_the_root_key_is_not_needed() {
 }
 
 #[test]
+fn init_that_broke_off_goes_on() {
+    let home = Home::new();
+    let made = Made::new(&home, &[]);
+    let again = |root: &str| {
+        let directory = made.data_dir.display().to_string();
+        let output = home.run(&["init", "--data-dir", &directory, "--public-url", &made.url, "--yes"]);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && text.contains(root), "{text}");
+    };
+    // Until it is whole it has no manifest: what is missing is made, what is there stays.
+    std::fs::remove_file(made.data_dir.join("instance.json")).expect("removed");
+    again(&made.root_sha256);
+    for name in ["tuf", "logs/rekor", "certificates/tsa.pem", "waxseal.yaml"] {
+        let path = made.data_dir.join(name);
+        std::fs::remove_file(made.data_dir.join("instance.json")).expect("removed");
+        if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) }.expect("removed");
+        again("root checksum");
+    }
+    let doctor = home.run(&["doctor", "--config", &made.config]);
+    assert!(doctor.status.success(), "{}", String::from_utf8_lossy(&doctor.stdout));
+}
+
+#[test]
 fn passphrases_are_taken_from_where_they_are_said_to_be() {
     let home = Home::new();
     let unset = [

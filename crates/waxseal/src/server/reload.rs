@@ -4,6 +4,7 @@
 //! is acted upon when it has stayed the same for a while, since half a file can be a valid one that admits more. A bad
 //! configuration changes nothing: the old one stays in force, and why is logged, counted and told by `/readyz`.
 
+pub mod rules;
 mod status;
 
 pub use status::Status;
