@@ -1,6 +1,6 @@
 //! `init` and `serve`: an instance for production, whose signers another provider vouches for.
 
-use super::{ALICE, Home, Up, ask, assert_refused, client};
+use super::{ALICE, Home, PAUSE, POLLS, Up, ask, assert_refused, certificate_request, client, p256};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
@@ -152,6 +152,63 @@ async fn an_outside_provider_vouches_for_signers_and_serve_has_no_provider_of_it
     let gone = home.run(&["doctor", "--config", &made.config]);
     assert_refused(&gone, 1, "network.unreachable");
     assert!(String::from_utf8_lossy(&gone.stdout).contains(&format!("FAILED   issuer {issuer}")));
+    served.stop();
+}
+
+#[tokio::test]
+async fn changed_rules_are_taken_up_while_it_serves_and_bad_ones_are_not() {
+    let (home, outside) = (Home::new(), Home::new());
+    let provider = Up::start(&outside);
+    let rules = rules(&home, &provider, "*@corp.example");
+    let made = Made::new(&home, &["--rules", &rules]);
+    let served = made.serve(&home);
+    let (strict, file) = (std::fs::read_to_string(&rules).expect("rules"), made.data_dir.join("rules.yaml"));
+    let token = |identity: &str| provider.token(&outside, &["--identity", identity]);
+    let (alice, eve) = (token(ALICE), token("eve@elsewhere.example"));
+    let ask_for = async |identity: &str, token: &str| {
+        let request = certificate_request(&p256(), identity, token).to_string();
+        let request = client().post(format!("{}/api/v2/signingCert", made.url)).body(request);
+        ask(request.header("content-type", "application/json")).await
+    };
+    let eve_gets = async |status: u16| {
+        for _ in 0..POLLS {
+            // Whoever the rules admit before and after is never refused in between.
+            assert_eq!(ask_for(ALICE, &alice).await.status, 200);
+            if ask_for("eve@elsewhere.example", &eve).await.status == status {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        panic!("eve never gets {status}");
+    };
+    let config = async || ask(client().get(format!("{}/readyz", made.url))).await.json()["config"].clone();
+    assert_eq!(ask_for("eve@elsewhere.example", &eve).await.code(), "rule.denied");
+
+    std::fs::write(&file, strict.replace("*@corp.example", "**")).expect("written");
+    served.signal("-HUP");
+    eve_gets(200).await;
+    assert!(config().await["reloaded"].is_string() && config().await["refused"].is_null());
+
+    // Half a rule: the old ones decide, and it says why.
+    std::fs::write(&file, "rules:\n  - name: people\n").expect("written");
+    served.signal("-HUP");
+    for _ in 0..POLLS {
+        if config().await["refused"].is_object() {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    let refused = config().await["refused"].clone();
+    assert_eq!(refused["code"], "policy.malformed");
+    assert!(refused["message"].as_str().expect("text").contains("rules.yaml"), "{refused}");
+    assert_eq!(ask_for("eve@elsewhere.example", &eve).await.status, 200);
+    let metrics = ask(client().get(format!("{}/metrics", made.url))).await.text();
+    assert!(metrics.contains("waxseal_config_refused 1"), "{metrics}");
+
+    // Without a signal the change is found.
+    std::fs::write(&file, &strict).expect("written");
+    eve_gets(400).await;
+    assert!(config().await["refused"].is_null());
     served.stop();
 }
 

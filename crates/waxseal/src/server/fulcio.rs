@@ -6,6 +6,7 @@
 //! nothing behind. Every fault of a token is a 400, as in Fulcio, with the reason that Fulcio keeps to itself.
 
 use super::gateway::{Refusal, Status, json_answer, method_not_allowed, read_body};
+use super::rules::CurrentRules;
 use super::writers::Admission;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -70,7 +71,7 @@ pub struct SubmissionError {
 pub struct Fulcio {
     issuer: CaIssuer,
     signer: Arc<dyn Signer>,
-    rules: Arc<Rules>,
+    rules: Arc<CurrentRules>,
     jwks: Arc<Jwks>,
     log: Arc<dyn CertificateLog>,
     admission: Arc<Admission>,
@@ -89,7 +90,7 @@ impl Fulcio {
     pub fn new(
         issuer: CaIssuer,
         signer: Arc<dyn Signer>,
-        rules: Arc<Rules>,
+        rules: Arc<CurrentRules>,
         jwks: Arc<Jwks>,
         log: Arc<dyn CertificateLog>,
         admission: Arc<Admission>,
@@ -101,8 +102,9 @@ impl Fulcio {
     }
 
     async fn issue(&self, request: SigningRequest) -> Result<Certificate, Refusal> {
-        let claims = self.verify_token(&request.token).await?;
-        let grant = self.rules.decide(&claims)?;
+        let enforced = self.rules.load();
+        let claims = self.verify_token(&enforced.rules, &request.token).await?;
+        let grant = enforced.rules.decide(&claims)?;
         let key = request.key.prove(&grant)?;
         let issuance = Issuance::new(&self.issuer, &grant, &key, system::now(), system::random())?;
         let signature = self.sign(issuance.message()).await?;
@@ -124,9 +126,9 @@ impl Fulcio {
         Ok(certificate)
     }
 
-    async fn verify_token(&self, token: &str) -> Result<Claims, Refusal> {
+    async fn verify_token(&self, rules: &Rules, token: &str) -> Result<Claims, Refusal> {
         let token = UnverifiedToken::parse(token)?;
-        let Some(accepted) = self.rules.accepted(token.issuer()) else {
+        let Some(accepted) = rules.accepted(token.issuer()) else {
             return Err(TokenError::Issuer { issuer: token.issuer().to_owned() }.into());
         };
         let keys = self.jwks.keys(accepted.issuer().url(), token.key_id()).await?;
@@ -146,7 +148,7 @@ impl Fulcio {
 
     fn configuration(&self) -> Value {
         let mut issuers = Vec::new();
-        for accepted in self.rules.issuers() {
+        for accepted in self.rules.load().rules.issuers() {
             for audience in accepted.issuer().audiences() {
                 issuers.push(json!({
                     "issuerUrl": accepted.issuer().url(),

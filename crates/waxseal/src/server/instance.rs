@@ -2,7 +2,7 @@
 //! behind one listener.
 
 use crate::server::admin::Admin;
-use crate::server::config::{self, ConfigError, Provider, Settings, Tls};
+use crate::server::config::{self, Config, ConfigError, Provider, Settings, Tls};
 use crate::server::ct::issuers::{Issuers, IssuersError};
 use crate::server::ct::{self, CtLog};
 use crate::server::first_entry::FirstEntryError;
@@ -15,6 +15,9 @@ use crate::server::material::{MANIFEST, Material, MaterialError};
 use crate::server::operate::{OperateError, Operator};
 use crate::server::rekor_v1::{self, RekorV1};
 use crate::server::rekor_v2;
+use crate::server::reload::rules::RulesPart;
+use crate::server::reload::{Reloader, Status};
+use crate::server::rules::{CurrentRules, Enforced};
 use crate::server::telemetry::Metrics;
 use crate::server::tsa::{self, Tsa, TsaSetupError};
 use crate::server::tuf::{self, RootKey, TufError};
@@ -47,7 +50,15 @@ pub struct Instance {
     privacy: Privacy,
     data_dir: PathBuf,
     operator: Arc<Operator>,
+    reload: Reloadable,
     _lock: DirectoryLock,
+}
+
+/// The parts that take up another configuration while they work.
+struct Reloadable {
+    rules: Arc<CurrentRules>,
+    admission: Arc<Admission>,
+    status: Arc<Status>,
 }
 
 /// Why an instance cannot be started or run.
@@ -239,6 +250,23 @@ impl Instance {
         self.operator.tuf().root_checksum()
     }
 
+    /// What takes up changes of the configuration that this instance was started with.
+    #[must_use]
+    pub fn reloader(&self, config: Config) -> Reloader {
+        let Reloadable { rules, admission, status } = &self.reload;
+        let (rules, admission) = (Arc::clone(rules), Arc::clone(admission));
+        let started = rules.load();
+        let part = RulesPart::new(Vec::new(), move |loaded| {
+            let (writers, before) = (loaded.rules.writers(), started.rules.writers());
+            // The certificate log has its roots for as long as it runs.
+            let same = writers.authorities().eq(before.authorities());
+            admission.replace(writers.clone());
+            rules.replace(loaded);
+            if same { Vec::new() } else { vec!["writes: ca"] }
+        });
+        Reloader::new(config, vec![Box::new(part)], Arc::clone(status))
+    }
+
     /// Answers requests until `shutdown` is done, then finishes those under way and closes the logs.
     ///
     /// # Errors
@@ -277,6 +305,7 @@ impl Instance {
 struct Opened {
     url: String,
     rules: Rules,
+    candidate: Option<Rules>,
     settings: Settings,
     lock: DirectoryLock,
     material: Material,
@@ -293,6 +322,7 @@ impl Opened {
         let known = if demo { idp::issuers(url)? } else { Vec::new() };
         // Read before anything is made: a faulty file leaves nothing behind.
         let rules = config::rules(settings.rules.as_deref(), &known)?;
+        let candidate = settings.candidate.as_deref().map(|path| config::rules(Some(path), &known)).transpose()?;
         let data_dir = &settings.data_dir;
         make_directory(data_dir)?;
         let lock = DirectoryLock::acquire(&OsDisk, data_dir)?;
@@ -308,7 +338,7 @@ impl Opened {
         let admission = Arc::new(Admission::new(rules.writers().clone(), material.ca.clone()));
         let idp = if demo { Some(Arc::new(Idp::open(data_dir, url)?)) } else { None };
         let (url, settings) = (url.to_owned(), settings.clone());
-        Ok(Self { url, rules, settings, lock, material, logs, ct_log, admission, idp })
+        Ok(Self { url, rules, candidate, settings, lock, material, logs, ct_log, admission, idp })
     }
 
     /// As it was last told to clients.
@@ -345,7 +375,7 @@ impl Opened {
             return Err(ConfigError::Option { option: "tls", reason: problem }.into());
         }
         let (client, root) = (self.client(), self.root_key());
-        let Self { url, rules, settings, lock, material, logs, ct_log, admission, idp } = self;
+        let Self { url, rules, candidate, settings, lock, material, logs, ct_log, admission, idp } = self;
         let jwks = {
             let own = idp.as_ref().map(|idp| idp.keys()).unwrap_or_default();
             Arc::new(Jwks::new(Arc::new(Http::new(PlainHttp::LoopbackOnly)), own))
@@ -356,15 +386,23 @@ impl Opened {
         let tsa = Tsa::new(material.tsa_chain.clone(), material.tsa_signer.clone())?;
         let ca = material.ca.clone();
         let ca_signer = material.ca_signer.clone();
+        let rules = Arc::new(CurrentRules::new(Enforced { rules, candidate }));
+        let fulcio =
+            Fulcio::new(ca, ca_signer, Arc::clone(&rules), jwks, Arc::new(ct_log.clone()), Arc::clone(&admission))?;
+        let reloads = Arc::new(Status::default());
         let admitting = Arc::clone(&admission);
-        let fulcio = Fulcio::new(ca, ca_signer, Arc::new(rules), jwks, Arc::new(ct_log.clone()), admitting)?;
 
         let (host, privacy, data_dir) = (material.host.clone(), material.privacy, settings.data_dir);
         let operator = Operator::new(data_dir.clone(), url.clone(), client, material, logs, admission, root).await?;
         let operator = Arc::new(operator);
 
-        let ui = Ui { url: url.clone(), operator: host, tuf: operator.tuf(), ready: Vec::new() };
-        let metrics = Arc::new(Metrics::new(|_| {}));
+        let told = Arc::clone(&reloads);
+        let details: Vec<(_, ui::Detail)> = match settings.provider {
+            Provider::Demo => Vec::new(),
+            Provider::Outside(_) => vec![("config", Box::new(move || told.to_json()))],
+        };
+        let ui = Ui { url: url.clone(), operator: host, tuf: operator.tuf(), ready: Vec::new(), details };
+        let metrics = Arc::new(Metrics::new(|registry| reloads.register(registry)));
         let routes = Router::new()
             .merge(ui::routes(Arc::new(ui)))
             .merge(fulcio::routes(Arc::new(fulcio)))
@@ -378,7 +416,8 @@ impl Opened {
             .fallback(gateway::not_found)
             .method_not_allowed_fallback(gateway::method_not_allowed);
         let router = metrics.watch(routes);
-        Ok(Instance { url, listener, router, privacy, data_dir, operator, _lock: lock })
+        let reload = Reloadable { rules, admission: admitting, status: reloads };
+        Ok(Instance { url, listener, router, privacy, data_dir, operator, reload, _lock: lock })
     }
 }
 

@@ -18,6 +18,7 @@ pub mod record;
 pub mod rekor_v1;
 pub mod rekor_v2;
 pub mod reload;
+pub mod rules;
 pub mod telemetry;
 pub mod tiles;
 pub mod tsa;

@@ -23,8 +23,8 @@ pub const INTERVAL: Duration = Duration::from_secs(2);
 /// Longest file that is watched, in bytes.
 const MAX_FILE_LEN: usize = 4 << 20;
 
-/// What exchanges a part: nothing can go wrong in it.
-pub type Exchange = Box<dyn FnOnce() + Send>;
+/// What exchanges a part: nothing can go wrong in it. Returns the settings of the part that need a restart.
+pub type Exchange = Box<dyn FnOnce() -> Vec<&'static str> + Send>;
 
 /// A part of a running instance that can take up another configuration.
 pub trait Part: Send + Sync {
@@ -112,10 +112,8 @@ impl Reloader {
     fn reload_with(&self, state: &mut State) -> Outcome {
         let outcome = match self.prepared() {
             Ok((config, exchanges)) => {
-                for exchange in exchanges {
-                    exchange();
-                }
-                let restart = fixed(&state.started, &config.settings);
+                let mut restart = fixed(&state.started, &config.settings);
+                restart.extend(exchanges.into_iter().flat_map(|exchange| exchange()));
                 state.named = config;
                 Outcome::InForce { restart }
             }

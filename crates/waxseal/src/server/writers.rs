@@ -4,6 +4,8 @@
 //! before its signatures are checked: whoever may not write costs no verification.
 
 use super::gateway::{Refusal, Status};
+use arc_swap::ArcSwap;
+use std::sync::Arc;
 use waxseal_authority::ca::CaIssuer;
 use waxseal_authority::writers::{LiveCertificates, WriterDenied, Writers};
 use waxseal_formats::entry::Verifier;
@@ -13,7 +15,7 @@ use waxseal_io::system;
 /// Admission to the logs of an instance.
 #[derive(Debug)]
 pub struct Admission {
-    writers: Writers,
+    writers: ArcSwap<Writers>,
     own: CaIssuer,
     live: LiveCertificates,
 }
@@ -22,7 +24,12 @@ impl Admission {
     /// Admission as the rules say, to the logs of an instance whose authority is `own`.
     #[must_use]
     pub fn new(writers: Writers, own: CaIssuer) -> Self {
-        Self { writers, own, live: LiveCertificates::default() }
+        Self { writers: ArcSwap::from_pointee(writers), own, live: LiveCertificates::default() }
+    }
+
+    /// From now on these rules say who may write.
+    pub fn replace(&self, writers: Writers) {
+        self.writers.store(Arc::new(writers));
     }
 
     /// The authority issued this certificate.
@@ -35,7 +42,7 @@ impl Admission {
     /// # Errors
     /// [`WriterDenied`], for which both APIs of Rekor answer 403.
     pub fn admit<'a>(&self, verifiers: impl IntoIterator<Item = &'a Verifier>) -> Result<(), WriterDenied> {
-        self.writers.decide(verifiers, &self.own, &self.live, system::now())
+        self.writers.load().decide(verifiers, &self.own, &self.live, system::now())
     }
 }
 

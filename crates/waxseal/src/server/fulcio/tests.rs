@@ -1,6 +1,7 @@
 //! Recorded requests of real clients, their tokens signed anew by an issuer of ours, and what they were answered.
 
 use super::{CertificateLog, Fulcio, MAX_BODY_LEN, OtherKey, Submission, SubmissionError, routes};
+use crate::server::rules::{CurrentRules, Enforced};
 use crate::server::writers::Admission;
 use crate::server::writers::tests::{admission, authority};
 use axum::Router;
@@ -88,13 +89,14 @@ struct Served {
     idp: KeyPair,
 }
 
-fn rules() -> Arc<Rules> {
+fn rules() -> Arc<CurrentRules> {
     let rules = format!(
         "rules:\n- {{name: people, issuer: '{EMAIL_ISSUER}', match: {{email: '*@corp.example'}}}}\n\
          - {{name: builds, issuer: '{GITHUB_ISSUER}', match: {{repository: acme/widgets}}}}\n"
     );
     let github = (GITHUB_ISSUER.to_owned(), IssuerType::ci("github-workflow").expect("a provider"));
-    Arc::new(Rules::from_yaml(&rules, &[github]).expect("rules"))
+    let rules = Rules::from_yaml(&rules, &[github]).expect("rules");
+    Arc::new(CurrentRules::new(Enforced { rules, candidate: None }))
 }
 
 fn serve(refuses: bool) -> Served {

@@ -2,50 +2,37 @@
 
 use super::{Exchange, Part, Refused};
 use crate::server::config::{self, Config};
+use crate::server::rules::Enforced;
 use std::path::PathBuf;
 use std::sync::Arc;
-use waxseal_authority::rules::{IssuerType, Rules};
+use waxseal_authority::rules::IssuerType;
 
-/// Rules that were read and are good.
-#[derive(Clone, Debug)]
-pub struct Loaded {
-    /// They decide.
-    pub rules: Rules,
-    /// They are tried.
-    pub candidate: Option<Rules>,
-}
-
-impl Loaded {
-    /// Reads the rules that a configuration names.
-    ///
-    /// # Errors
-    /// [`Refused`], with the file.
-    pub fn read(config: &Config, known: &[(String, IssuerType)]) -> Result<Self, Refused> {
-        let read = |path: &PathBuf| config::rules(Some(path), known);
-        let rules = match &config.settings.rules {
-            Some(path) => read(path)?,
-            None => config::rules(None, known)?,
-        };
-        Ok(Self { rules, candidate: config.settings.candidate.as_ref().map(read).transpose()? })
-    }
+/// Reads the rules that a configuration names.
+fn read(config: &Config, known: &[(String, IssuerType)]) -> Result<Enforced, Refused> {
+    let rules = config::rules(config.settings.rules.as_deref(), known)?;
+    let candidate = config.settings.candidate.as_deref();
+    Ok(Enforced { rules, candidate: candidate.map(|path| config::rules(Some(path), known)).transpose()? })
 }
 
 /// Takes up changed rules.
 pub struct RulesPart {
     known: Vec<(String, IssuerType)>,
-    exchange: Arc<dyn Fn(Loaded) + Send + Sync>,
+    exchange: Arc<dyn Fn(Enforced) -> Vec<&'static str> + Send + Sync>,
 }
 
 impl RulesPart {
-    /// Hands new rules to `exchange`. `known` are issuers that are accepted besides those of the files.
-    pub fn new(known: Vec<(String, IssuerType)>, exchange: impl Fn(Loaded) + Send + Sync + 'static) -> Self {
+    /// Hands new rules to `exchange`, which returns what of them needs a restart. `known` are issuers that are accepted besides those of the files.
+    pub fn new(
+        known: Vec<(String, IssuerType)>,
+        exchange: impl Fn(Enforced) -> Vec<&'static str> + Send + Sync + 'static,
+    ) -> Self {
         Self { known, exchange: Arc::new(exchange) }
     }
 }
 
 impl Part for RulesPart {
     fn prepare(&self, config: &Config) -> Result<Exchange, Refused> {
-        let loaded = Loaded::read(config, &self.known)?;
+        let loaded = read(config, &self.known)?;
         let exchange = Arc::clone(&self.exchange);
         Ok(Box::new(move || exchange(loaded)))
     }
@@ -57,9 +44,10 @@ impl Part for RulesPart {
 
 #[cfg(test)]
 mod tests {
-    use super::{Loaded, RulesPart};
+    use super::RulesPart;
     use crate::server::config::Config;
     use crate::server::reload::{Outcome, Reloader};
+    use crate::server::rules::Enforced;
     use std::sync::{Arc, Mutex};
     use waxseal_formats::code::Code;
 
@@ -72,9 +60,12 @@ mod tests {
         write("rules.yaml", &rule("one.example"));
         write("next.yaml", &rule("next.example"));
         let config = Config::read(&folder.path().join("waxseal.yaml")).expect("a configuration");
-        let in_force: Arc<Mutex<Option<Loaded>>> = Arc::default();
+        let in_force: Arc<Mutex<Option<Enforced>>> = Arc::default();
         let exchanged = Arc::clone(&in_force);
-        let part = RulesPart::new(Vec::new(), move |loaded| *exchanged.lock().expect("rules") = Some(loaded));
+        let part = RulesPart::new(Vec::new(), move |loaded| {
+            *exchanged.lock().expect("rules") = Some(loaded);
+            Vec::new()
+        });
         let reloader = Reloader::new(config, vec![Box::new(part)], Arc::default());
         let accepts = |issuer: &str| {
             let in_force = in_force.lock().expect("rules");
