@@ -5,6 +5,7 @@ mod durable;
 mod fsck;
 mod matrix;
 mod oracles;
+mod production;
 mod refusals;
 mod rekor_v1;
 mod rekor_v2;

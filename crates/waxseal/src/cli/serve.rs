@@ -7,6 +7,8 @@ use crate::server::instance::{Instance, StartError};
 use crate::server::telemetry::start_logging;
 use clap::Args;
 use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
 use waxseal_formats::code::Code;
 use waxseal_io::token::process_environment;
 
@@ -25,13 +27,22 @@ pub struct ServeArgs {
 pub async fn run(args: ServeArgs, output: Output) -> Result<(), Failure> {
     let config = Config::read(&args.config).map_err(|error| refused(&error))?;
     start_logging(config.log.format, &config.log.level);
-    // The signals are taken before the start, so that none of them is missed.
+    // The signals are taken before the start: a SIGHUP that comes early would end the process.
     let interrupted = stop_signal()?;
+    let mut hangup = signal(SignalKind::hangup())
+        .map_err(|error| Failure::new(Code::INPUT_UNREADABLE, format!("no signal handler: {error}")))?;
     let keys = config.keys.open(process_environment).map_err(|error| refused(&error))?;
     let settings = config.settings.clone();
     let instance = Instance::start(settings, keys).await.map_err(|error| not_started(&error))?;
     say_ready(output, &instance, &config.settings.data_dir, &greeting(&config, &instance))?;
+    let reloader = Arc::new(instance.reloader(config));
+    let watching = tokio::spawn(reloader.watch(async move || {
+        if hangup.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }));
     instance.serve(interrupted).await;
+    watching.abort();
     Ok(())
 }
 

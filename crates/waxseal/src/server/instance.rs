@@ -2,7 +2,7 @@
 //! behind one listener.
 
 use crate::server::admin::Admin;
-use crate::server::config::{self, ConfigError, Provider, Settings};
+use crate::server::config::{self, Config, ConfigError, Provider, Settings};
 use crate::server::ct::issuers::{Issuers, IssuersError};
 use crate::server::ct::{self, CtLog};
 use crate::server::first_entry::FirstEntryError;
@@ -17,6 +17,8 @@ use crate::server::material::{MANIFEST, Material, MaterialError};
 use crate::server::operate::{OperateError, Operator};
 use crate::server::rekor_v1::{self, RekorV1};
 use crate::server::rekor_v2;
+use crate::server::reload::rules::RulesPart;
+use crate::server::reload::{Part, Reloader, Status};
 use crate::server::rules::CurrentRules;
 use crate::server::telemetry::Metrics;
 use crate::server::tsa::{self, Tsa, TsaSetupError};
@@ -52,7 +54,16 @@ pub struct Instance {
     privacy: Privacy,
     data_dir: PathBuf,
     operator: Arc<Operator>,
+    reload: Reloadable,
     _lock: DirectoryLock,
+}
+
+/// The parts that take up another configuration while they work.
+struct Reloadable {
+    rules: Arc<CurrentRules>,
+    admission: Arc<Admission>,
+    tls: Option<Arc<Tls>>,
+    status: Arc<Status>,
 }
 
 /// Why an instance cannot be started or run.
@@ -248,6 +259,25 @@ impl Instance {
         self.operator.tuf().root_checksum()
     }
 
+    /// What takes up changes of the configuration that this instance was started with.
+    #[must_use]
+    pub fn reloader(&self, config: Config) -> Reloader {
+        let Reloadable { rules, admission, tls, status } = &self.reload;
+        let (rules, admission) = (Arc::clone(rules), Arc::clone(admission));
+        let started = rules.load();
+        let part = RulesPart::new(Vec::new(), move |loaded| {
+            let (writers, before) = (loaded.rules.writers(), started.rules.writers());
+            // The certificate log has its roots for as long as it runs.
+            let same = writers.authorities().eq(before.authorities());
+            admission.replace(writers.clone());
+            rules.replace(loaded.rules, loaded.candidate);
+            if same { Vec::new() } else { vec!["writes: ca"] }
+        });
+        let mut parts: Vec<Box<dyn Part>> = vec![Box::new(part)];
+        parts.extend(tls.iter().map(|tls| Box::new(Arc::clone(tls)) as Box<dyn Part>));
+        Reloader::new(config, parts, Arc::clone(status))
+    }
+
     /// Answers requests until `shutdown` is done, then finishes those under way and closes the logs.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) {
         let renewal = tokio::spawn(self.operator.tuf().keep_fresh());
@@ -373,15 +403,16 @@ impl Opened {
         let tsa = Tsa::new(material.tsa_chain.clone(), material.tsa_signer.clone())?;
         let ca = material.ca.clone();
         let ca_signer = material.ca_signer.clone();
+        let reloads = Arc::new(Status::default());
         let admitting = Arc::clone(&admission);
-        let metrics = Arc::new(Metrics::new(|_| {}));
+        let metrics = Arc::new(Metrics::new(|registry| reloads.register(registry)));
         let fulcio = Fulcio::new(fulcio::Parts {
             issuer: ca,
             signer: ca_signer,
             rules: Arc::clone(&rules),
             jwks,
             log: Arc::new(ct_log.clone()),
-            admission: admitting,
+            admission: Arc::clone(&admission),
             metrics: Arc::clone(&metrics),
             per_identity: settings.limits.certificates_per_minute.and_then(NonZeroU32::new),
         })?;
@@ -390,7 +421,12 @@ impl Opened {
         let operator = Operator::new(data_dir.clone(), url.clone(), client, material, logs, admission, root).await?;
         let operator = Arc::new(operator);
 
-        let ui = Ui { url: url.clone(), operator: host, tuf: operator.tuf(), ready: Vec::new() };
+        let told = Arc::clone(&reloads);
+        let details: Vec<(_, ui::Detail)> = match settings.provider {
+            Provider::Demo => Vec::new(),
+            Provider::Outside(_) => vec![("config", Box::new(move || told.to_json()))],
+        };
+        let ui = Ui { url: url.clone(), operator: host, tuf: operator.tuf(), ready: Vec::new(), details };
         let ui = Arc::new(ui);
         let operations = operations.map(|listener| {
             let routes = ui::health(Arc::clone(&ui)).merge(Arc::clone(&metrics).routes());
@@ -410,7 +446,8 @@ impl Opened {
             .fallback(gateway::not_found)
             .method_not_allowed_fallback(gateway::method_not_allowed);
         let router = metrics.watch(routes);
-        Ok(Instance { url, front, router, operations, privacy, data_dir, operator, _lock: lock })
+        let reload = Reloadable { rules, admission: admitting, tls: front.tls.clone(), status: reloads };
+        Ok(Instance { url, front, router, operations, privacy, data_dir, operator, reload, _lock: lock })
     }
 }
 

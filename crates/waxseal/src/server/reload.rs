@@ -4,6 +4,7 @@
 //! is acted upon when it has stayed the same for a while, since half a file can be a valid one that admits more. A bad
 //! configuration changes nothing: the old one stays in force, and why is logged, counted and told by `/readyz`.
 
+pub mod rules;
 mod status;
 
 pub use status::Status;
@@ -22,8 +23,8 @@ pub const INTERVAL: Duration = Duration::from_secs(2);
 /// Longest file that is watched, in bytes.
 const MAX_FILE_LEN: usize = 4 << 20;
 
-/// What exchanges a part: nothing can go wrong in it.
-pub type Exchange = Box<dyn FnOnce() + Send>;
+/// What exchanges a part: nothing can go wrong in it. Returns the settings of the part that need a restart.
+pub type Exchange = Box<dyn FnOnce() -> Vec<&'static str> + Send>;
 
 /// A part of a running instance that can take up another configuration.
 pub trait Part: Send + Sync {
@@ -111,10 +112,8 @@ impl Reloader {
     fn reload_with(&self, state: &mut State) -> Outcome {
         let outcome = match self.prepared() {
             Ok((config, exchanges)) => {
-                for exchange in exchanges {
-                    exchange();
-                }
-                let restart = fixed(&state.started, &config.settings);
+                let mut restart = fixed(&state.started, &config.settings);
+                restart.extend(exchanges.into_iter().flat_map(|exchange| exchange()));
                 state.named = config;
                 Outcome::InForce { restart }
             }

@@ -12,8 +12,22 @@ pub struct Enforced {
     pub rules: Rules,
     /// What would be decided otherwise is told, and changes nothing.
     pub candidate: Option<Rules>,
-    /// Another number for each set of rules: what was found out under one is not taken over by the next.
-    pub generation: u64,
+    /// Another number for each set of rules in force: what was found out under one is not taken over by the next.
+    generation: u64,
+}
+
+impl Enforced {
+    /// These rules, not in force yet.
+    #[must_use]
+    pub const fn new(rules: Rules, candidate: Option<Rules>) -> Self {
+        Self { rules, candidate, generation: 0 }
+    }
+
+    /// The number of this set of rules.
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
 }
 
 /// The rules in force.
@@ -27,8 +41,7 @@ impl CurrentRules {
     /// These rules.
     #[must_use]
     pub fn new(rules: Rules, candidate: Option<Rules>) -> Self {
-        let enforced = Enforced { rules, candidate, generation: 0 };
-        Self { enforced: ArcSwap::from_pointee(enforced), next: AtomicU64::new(1) }
+        Self { enforced: ArcSwap::from_pointee(Enforced::new(rules, candidate)), next: AtomicU64::new(1) }
     }
 
     /// The rules for one request from its beginning to its end.

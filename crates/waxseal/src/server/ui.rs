@@ -17,6 +17,9 @@ use waxseal_io::system;
 /// Asks one part of the instance whether it can work; the error says why not.
 pub type ReadyCheck = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
+/// Says something about one part of the instance that may need somebody, and does not keep it from working.
+pub type Detail = Box<dyn Fn() -> Value + Send + Sync>;
+
 /// What the pages are made from.
 pub struct Ui {
     /// The origin, without a slash at its end.
@@ -27,6 +30,8 @@ pub struct Ui {
     pub tuf: Arc<Tuf>,
     /// The parts that `/readyz` asks, by name, besides the TUF metadata.
     pub ready: Vec<(&'static str, ReadyCheck)>,
+    /// What `/readyz` says besides, by name.
+    pub details: Vec<(&'static str, Detail)>,
 }
 
 /// The routes of supervisors alone.
@@ -78,11 +83,15 @@ async fn readyz(State(ui): State<Arc<Ui>>) -> Response {
             failed.insert((*name).to_owned(), json!(reason));
         }
     }
-    if failed.is_empty() {
-        return gateway::json_answer(StatusCode::OK, json!({"status": "ok"}).to_string());
+    let mut body = json!({"status": if failed.is_empty() { "ok" } else { "unavailable" }});
+    let status = if failed.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    if let Some(body) = body.as_object_mut() {
+        if !failed.is_empty() {
+            body.insert("failed".to_owned(), Value::Object(failed));
+        }
+        body.extend(ui.details.iter().map(|(name, detail)| ((*name).to_owned(), detail())));
     }
-    let body = json!({"status": "unavailable", "failed": Value::Object(failed)});
-    gateway::json_answer(StatusCode::SERVICE_UNAVAILABLE, body.to_string())
+    gateway::json_answer(status, body.to_string())
 }
 
 async fn landing_page(State(ui): State<Arc<Ui>>) -> Response {
@@ -207,7 +216,13 @@ mod tests {
         let tuf = Arc::new(
             Tuf::open(data.path(), (&KeyFiles::plain(), RootKey::Beside), targets, system::now()).expect("opened"),
         );
-        Arc::new(Ui { url: "http://127.0.0.1:7480".into(), operator: "<b>Corp & Sons".into(), tuf, ready })
+        Arc::new(Ui {
+            url: "http://127.0.0.1:7480".into(),
+            operator: "<b>Corp & Sons".into(),
+            tuf,
+            ready,
+            details: Vec::new(),
+        })
     }
 
     async fn get(ui: &Arc<Ui>, path: &str) -> (StatusCode, String, String) {
@@ -273,7 +288,8 @@ mod tests {
         let tuf = Arc::new(
             Tuf::open(data.path(), (&KeyFiles::plain(), RootKey::Beside), Vec::new(), long_ago).expect("opened"),
         );
-        let ui = Arc::new(Ui { url: String::new(), operator: String::new(), tuf, ready: Vec::new() });
+        let ui =
+            Arc::new(Ui { url: String::new(), operator: String::new(), tuf, ready: Vec::new(), details: Vec::new() });
         let (status, _, body) = get(&ui, "/readyz").await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(body.contains("\"tuf\""), "{body}");

@@ -129,7 +129,7 @@ const HEAD: &str = "\
 # Configuration of a waxseal instance, for `waxseal serve --config FILE`.
 # Paths are relative to this file. What stands here as a remark has the value that is shown, or is off.
 # `waxseal config check FILE` says what is wrong with it, `waxseal doctor --config FILE` with the instance.
-# rules, candidate, tls, and log.level are read again on SIGHUP and when a file changes; the rest at the start.
+# Rules, candidate rules and the files of `tls` are read again on SIGHUP and when they change; the rest at the start.
 
 ";
 

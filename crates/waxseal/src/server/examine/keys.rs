@@ -93,14 +93,18 @@ fn certificates(name: &str, chain: &[Certificate], now: Timestamp) -> Finding {
 fn told(data_dir: &Path, material: &Material, now: Timestamp) -> Vec<Finding> {
     const SUBJECT: &str = "trust repository";
     let damaged = |error: tuf::TufError| vec![Finding::failed(SUBJECT, error.code(), error.to_string())];
-    let (published, roles) = match tuf::published(data_dir).and_then(|told| Ok((told, tuf::expiries(data_dir)?))) {
-        Ok((Some(published), roles)) => (published, roles),
-        Ok((None, _)) => {
+    let published = match tuf::published(data_dir) {
+        Ok(Some(published)) => published,
+        Ok(None) => {
             let found = "it names no instance";
             return vec![
                 Finding::failed(SUBJECT, Code::TRUSTED_ROOT_MISSING, found).mend("restore tuf/ from a backup"),
             ];
         }
+        Err(error) => return damaged(error),
+    };
+    let roles = match tuf::expiries(data_dir) {
+        Ok(roles) => roles,
         Err(error) => return damaged(error),
     };
     let mut findings = Vec::new();
@@ -121,7 +125,7 @@ fn told(data_dir: &Path, material: &Material, now: Timestamp) -> Vec<Finding> {
     findings.push(if same {
         Finding::good(SUBJECT, format!("clients are told of these keys at {}", published.url))
     } else {
-        Finding::warning(SUBJECT, Code::TRUSTED_ROOT_WINDOW, "clients are told of other keys than these")
+        Finding::warning(SUBJECT, Code::TRUSTED_ROOT_MALFORMED, "clients are told of other keys than these")
             .mend("start the instance: it publishes what it has")
     });
     findings

@@ -283,7 +283,7 @@ fn reload(tls: &Arc<Tls>, folder: &Path) -> Result<(), Refused> {
     std::fs::write(&config, text).expect("written");
     let config = Config::read(&config).expect("a configuration");
     assert_eq!(tls.files(&config), [certificate, key]);
-    tls.prepare(&config).map(|exchange| exchange())
+    tls.prepare(&config).map(|exchange| drop(exchange()))
 }
 
 #[tokio::test]

@@ -97,11 +97,14 @@ impl Tls {
 /// Renewed certificates come in the same files or in others; new connections get them.
 impl Part for Arc<Tls> {
     fn prepare(&self, config: &Config) -> Result<Exchange, Refused> {
-        let config::Tls::Files { certificate, key } = &config.settings.tls else { return Ok(Box::new(|| ())) };
+        let config::Tls::Files { certificate, key } = &config.settings.tls else { return Ok(Box::new(Vec::new)) };
         let read = read(certificate, key, &rustls::crypto::aws_lc_rs::default_provider());
         let read = read.map_err(|error| Refused { code: error.code(), message: error.to_string() })?;
         let current = Arc::clone(&self.current);
-        Ok(Box::new(move || current.0.store(read)))
+        Ok(Box::new(move || {
+            current.0.store(read);
+            Vec::new()
+        }))
     }
 
     fn files(&self, config: &Config) -> Vec<PathBuf> {

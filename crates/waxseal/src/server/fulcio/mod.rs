@@ -186,7 +186,7 @@ impl Fulcio {
     }
 
     async fn verify_token(&self, enforced: &Enforced, text: &str, hash: TokenHash) -> Result<Arc<Claims>, Refusal> {
-        if let Some(claims) = self.verified.find(enforced.generation, hash, system::now()) {
+        if let Some(claims) = self.verified.find(enforced.generation(), hash, system::now()) {
             return Ok(claims);
         }
         let token = UnverifiedToken::parse(text)?;
@@ -195,7 +195,7 @@ impl Fulcio {
         };
         let keys = self.jwks.keys(accepted.issuer().url(), token.key_id()).await?;
         let claims = Arc::new(token.verify(accepted.issuer(), &keys, system::now())?);
-        self.verified.insert(enforced.generation, hash, Arc::clone(&claims));
+        self.verified.insert(enforced.generation(), hash, Arc::clone(&claims));
         Ok(claims)
     }
 

@@ -18,7 +18,10 @@ impl Part for Contents {
             return Err(Refused { code: Code::POLICY_MALFORMED, message: "rules.yaml: bad".into() });
         }
         let in_force = Arc::clone(&self.in_force);
-        Ok(Box::new(move || *in_force.lock().expect("contents") = text))
+        Ok(Box::new(move || {
+            *in_force.lock().expect("contents") = text;
+            Vec::new()
+        }))
     }
 
     fn files(&self, config: &Config) -> Vec<PathBuf> {

@@ -1,0 +1,367 @@
+//! `init` and `serve`: an instance for production, whose signers another provider vouches for.
+
+use super::{ALICE, Home, PAUSE, POLLS, Up, ask, assert_refused, certificate_request, client, p256};
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+/// A directory that `init` made.
+struct Made {
+    url: String,
+    root_sha256: String,
+    data_dir: PathBuf,
+    config: String,
+}
+
+impl Made {
+    /// On a free port, with these options besides.
+    fn new(home: &Home, more: &[&str]) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("address"));
+        drop(listener);
+        let directory = home.text("production");
+        let fixed = ["--output", "json", "init", "--data-dir", &directory, "--public-url", &url, "--yes"];
+        let output = home.run(&[&fixed[..], more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let made: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let text = |name: &str| made[name].as_str().expect("text").to_owned();
+        assert_eq!(text("url"), url);
+        Self { url, root_sha256: text("root_sha256"), data_dir: text("data_dir").into(), config: text("config") }
+    }
+
+    /// Adds lines to the configuration.
+    fn configure(&self, lines: &str) {
+        let text = std::fs::read_to_string(&self.config).expect("a configuration");
+        std::fs::write(&self.config, format!("{text}\n{lines}\n")).expect("written");
+    }
+
+    fn serve(&self, home: &Home) -> Served {
+        let log = std::fs::File::options().create(true).append(true).open(home.path("serve.log")).expect("log file");
+        let mut command = home.command(&["--output", "json", "serve", "--config", &self.config]);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().expect("serve starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("stdout")).read_line(&mut line).expect("stdout");
+        let served = Served { child };
+        let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| {
+            panic!("serve failed: {}", std::fs::read_to_string(home.path("serve.log")).expect("log"))
+        });
+        assert_eq!(
+            (ready["url"].as_str(), ready["root_sha256"].as_str()),
+            (Some(&*self.url), Some(&*self.root_sha256))
+        );
+        served
+    }
+
+    fn pin(&self, home: &Home) {
+        let output = home.run(&["trust", "add", &self.url, "--root-sha256", &self.root_sha256]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// `waxseal serve`, killed when dropped.
+struct Served {
+    child: Child,
+}
+
+impl Served {
+    fn signal(&self, name: &str) {
+        let told = Command::new("kill").args([name, &self.child.id().to_string()]).status().expect("kill runs");
+        assert!(told.success());
+    }
+
+    fn stop(mut self) {
+        self.signal("-TERM");
+        assert!(self.child.wait().expect("ended").success());
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Rules that admit these people of a provider.
+fn rules(home: &Home, provider: &Up, email: &str) -> String {
+    let issuer = format!("{}/idp", provider.url);
+    let rule = format!("rules:\n  - {{name: people, issuer: '{issuer}', match: {{email: '{email}'}}}}\n");
+    home.write("given-rules.yaml", rule)
+}
+
+fn sign(home: &Home, made: &Made, token: &str) -> std::process::Output {
+    let (file, bundle) = (home.write("release.txt", "a release\n"), home.text("release.sigstore.json"));
+    home.run(&["sign-blob", "--instance", &made.url, "--identity-token", token, "--bundle", &bundle, &file])
+}
+
+#[tokio::test]
+async fn an_outside_provider_vouches_for_signers_and_serve_has_no_provider_of_its_own() {
+    let (home, outside) = (Home::new(), Home::new());
+    let provider = Up::start(&outside);
+    let issuer = format!("{}/idp", provider.url);
+    let rules = rules(&home, &provider, "*@corp.example");
+    let made = Made::new(&home, &["--rules", &rules, "--login-issuer", &issuer]);
+    let served = made.serve(&home);
+
+    let told = ask(client().get(format!("{}/client.json", made.url))).await.json();
+    assert_eq!((told["oidcIssuer"].as_str(), told["privacy"].as_str()), (Some(&*issuer), Some("sealed")));
+    for path in ["/idp/.well-known/openid-configuration", "/idp/mint", "/idp/authorize"] {
+        assert_eq!(ask(client().get(format!("{}{path}", made.url))).await.status, 404, "{path}");
+    }
+
+    made.pin(&home);
+    let token = |identity: &str| provider.token(&outside, &["--identity", identity]);
+    let signed = sign(&home, &made, &token(ALICE));
+    assert!(signed.status.success(), "{}", String::from_utf8_lossy(&signed.stderr));
+    let bundle = home.text("release.sigstore.json");
+    let verified = home.run(&[
+        "verify-blob",
+        "--instance",
+        &made.url,
+        "--certificate-identity",
+        ALICE,
+        "--certificate-oidc-issuer",
+        &issuer,
+        "--bundle",
+        &bundle,
+        &home.text("release.txt"),
+    ]);
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+    assert_refused(&sign(&home, &made, &token("eve@elsewhere.example")), 1, "rule.denied");
+
+    let doctor = home.run(&["doctor", "--config", &made.config, "--identity-token", &token(ALICE), "--output", "json"]);
+    assert!(doctor.status.success(), "{}", String::from_utf8_lossy(&doctor.stdout));
+    let found: Value = serde_json::from_slice(&doctor.stdout).expect("JSON");
+    let state = |subject: &str| {
+        let findings = found["findings"].as_array().expect("findings");
+        let finding = findings.iter().find(|finding| finding["subject"].as_str() == Some(subject));
+        finding.map(|finding| finding["state"].as_str().expect("a state").to_owned())
+    };
+    for subject in ["keys", "timestamp", "clock", "trust", "signature", &format!("issuer {issuer}")] {
+        assert_eq!(state(subject).as_deref(), Some("good"), "{subject}: {found}");
+    }
+    // As its clients see it, the same token signs.
+    let doctor = home.run(&["doctor", "--instance", &made.url, "--identity-token", &token(ALICE)]);
+    assert!(doctor.status.success(), "{}", String::from_utf8_lossy(&doctor.stderr));
+    // A denied one is told with the way out, and an issuer that is gone by its name.
+    let denied = ["doctor", "--config", &made.config, "--identity-token", &token("eve@elsewhere.example")];
+    assert_refused(&home.run(&denied), 1, "rule.denied");
+    drop(provider);
+    let gone = home.run(&["doctor", "--config", &made.config]);
+    assert_refused(&gone, 1, "network.unreachable");
+    assert!(String::from_utf8_lossy(&gone.stdout).contains(&format!("FAILED   issuer {issuer}")));
+    served.stop();
+}
+
+#[tokio::test]
+async fn changed_rules_are_taken_up_while_it_serves_and_bad_ones_are_not() {
+    let (home, outside) = (Home::new(), Home::new());
+    let provider = Up::start(&outside);
+    let rules = rules(&home, &provider, "*@corp.example");
+    let made = Made::new(&home, &["--rules", &rules]);
+    let served = made.serve(&home);
+    let (strict, file) = (std::fs::read_to_string(&rules).expect("rules"), made.data_dir.join("rules.yaml"));
+    let token = |identity: &str| provider.token(&outside, &["--identity", identity]);
+    let (alice, eve) = (token(ALICE), token("eve@elsewhere.example"));
+    let ask_for = async |identity: &str, token: &str| {
+        let request = certificate_request(&p256(), identity, token).to_string();
+        let request = client().post(format!("{}/api/v2/signingCert", made.url)).body(request);
+        ask(request.header("content-type", "application/json")).await
+    };
+    let eve_gets = async |status: u16| {
+        for _ in 0..POLLS {
+            // Whoever the rules admit before and after is never refused in between.
+            assert_eq!(ask_for(ALICE, &alice).await.status, 200);
+            if ask_for("eve@elsewhere.example", &eve).await.status == status {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        panic!("eve never gets {status}");
+    };
+    let config = async || ask(client().get(format!("{}/readyz", made.url))).await.json()["config"].clone();
+    assert_eq!(ask_for("eve@elsewhere.example", &eve).await.code(), "rule.denied");
+
+    std::fs::write(&file, strict.replace("*@corp.example", "**")).expect("written");
+    served.signal("-HUP");
+    eve_gets(200).await;
+    assert!(config().await["reloaded"].is_string() && config().await["refused"].is_null());
+
+    // Half a rule: the old ones decide, and it says why.
+    std::fs::write(&file, "rules:\n  - name: people\n").expect("written");
+    served.signal("-HUP");
+    for _ in 0..POLLS {
+        if config().await["refused"].is_object() {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    let refused = config().await["refused"].clone();
+    assert_eq!(refused["code"], "policy.malformed");
+    assert!(refused["message"].as_str().expect("text").contains("rules.yaml"), "{refused}");
+    assert_eq!(ask_for("eve@elsewhere.example", &eve).await.status, 200);
+    let metrics = ask(client().get(format!("{}/metrics", made.url))).await.text();
+    assert!(metrics.contains("waxseal_config_refused 1"), "{metrics}");
+
+    // Without a signal the change is found.
+    std::fs::write(&file, &strict).expect("written");
+    eve_gets(400).await;
+    assert!(config().await["refused"].is_null());
+    served.stop();
+}
+
+#[test]
+fn keys_are_sealed_and_the_root_key_is_not_needed() {
+    let home = Home::new();
+    let made = Made::new(&home, &[]);
+    let keys: Vec<_> = std::fs::read_dir(made.data_dir.join("keys")).expect("keys").flatten().collect();
+    assert!(keys.len() >= 10, "{keys:?}");
+    for key in &keys {
+        let text = std::fs::read_to_string(key.path()).expect("a key");
+        assert!(text.starts_with("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----"), "{key:?}");
+        assert_ne!(key.file_name(), "tuf-root.pem");
+        assert_eq!(key.metadata().expect("metadata").permissions().mode() & 0o777, 0o600);
+    }
+    std::fs::rename(made.data_dir.join("offline"), home.path("elsewhere")).expect("taken away");
+    made.serve(&home).stop();
+    // What an operator does with a stopped instance needs the passphrase as well, and finds it.
+    let directory = made.data_dir.display().to_string();
+    let sharded = home.run(&["log", "shard", "--data-dir", &directory]);
+    assert!(sharded.status.success(), "{}", String::from_utf8_lossy(&sharded.stderr));
+    let checked = home.run(&["log", "fsck", "--data-dir", &directory]);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+    made.serve(&home).stop();
+
+    let serve = || home.run(&["serve", "--config", &made.config]);
+    let doctor = || home.run(&["doctor", "--config", &made.config]);
+    let passphrase = made.data_dir.join("secrets/passphrase");
+    let good = std::fs::read_to_string(&passphrase).expect("a passphrase");
+    std::fs::write(&passphrase, "another passphrase\n").expect("written");
+    assert_refused(&serve(), 1, "key.passphrase");
+    assert_refused(&doctor(), 1, "key.passphrase");
+    std::fs::write(&passphrase, good).expect("written");
+    for path in [passphrase, made.data_dir.join("keys/ca.pem")] {
+        let set = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("set");
+        set(0o644);
+        assert_refused(&serve(), 1, "key.permissions");
+        assert_refused(&doctor(), 1, "key.permissions");
+        set(0o600);
+    }
+    made.serve(&home).stop();
+}
+
+#[test]
+fn init_that_broke_off_goes_on() {
+    let home = Home::new();
+    let made = Made::new(&home, &[]);
+    let again = |root: &str| {
+        let directory = made.data_dir.display().to_string();
+        let output = home.run(&["init", "--data-dir", &directory, "--public-url", &made.url, "--yes"]);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && text.contains(root), "{text}");
+    };
+    // Until it is whole it has no manifest: what is missing is made, what is there stays.
+    std::fs::remove_file(made.data_dir.join("instance.json")).expect("removed");
+    again(&made.root_sha256);
+    for name in ["tuf", "logs/rekor", "certificates/tsa.pem", "waxseal.yaml"] {
+        let path = made.data_dir.join(name);
+        std::fs::remove_file(made.data_dir.join("instance.json")).expect("removed");
+        if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) }.expect("removed");
+        again("root checksum");
+    }
+    let doctor = home.run(&["doctor", "--config", &made.config]);
+    assert!(doctor.status.success(), "{}", String::from_utf8_lossy(&doctor.stdout));
+}
+
+#[test]
+fn passphrases_are_taken_from_where_they_are_said_to_be() {
+    let home = Home::new();
+    let unset = [
+        "init",
+        "--data-dir",
+        &home.text("a"),
+        "--public-url",
+        "http://127.0.0.1:1",
+        "--yes",
+        "--passphrase-env",
+        "NONE",
+    ];
+    assert_refused(&home.run(&unset), 1, "key.passphrase");
+    let file = home.write("secret", "correct horse battery\n");
+    let exposed = [
+        "init",
+        "--data-dir",
+        &home.text("a"),
+        "--public-url",
+        "http://127.0.0.1:1",
+        "--yes",
+        "--passphrase-file",
+        &file,
+    ];
+    assert_refused(&home.run(&exposed), 1, "key.permissions");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("set");
+    let made = Made::new(&home, &["--passphrase-file", &file, "--root-passphrase-file", &file]);
+    assert!(!made.data_dir.join("secrets/passphrase").exists());
+    made.serve(&home).stop();
+
+    let plain = Home::new();
+    let made = Made::new(&plain, &["--unencrypted-keys"]);
+    let key = std::fs::read_to_string(made.data_dir.join("keys/ca.pem")).expect("a key");
+    assert!(key.starts_with("-----BEGIN PRIVATE KEY-----"));
+    made.serve(&plain).stop();
+}
+
+#[test]
+fn what_is_made_for_development_is_not_served_and_the_other_way_round() {
+    let home = Home::new();
+    let made = Made::new(&home, &[]);
+    let directory = made.data_dir.display().to_string();
+    assert_refused(&home.run(&["up", "--data-dir", &directory]), 2, "usage");
+    assert!(!made.data_dir.join("owner-secret").exists());
+    assert_refused(&home.run(&["init", "--data-dir", &directory, "--public-url", &made.url, "--yes"]), 2, "usage");
+
+    let mut up = Up::start(&home);
+    up.kill();
+    let config = home.write("up.yaml", format!("public_url: {}\ndata_dir: {}\n", up.url, up.data_dir.display()));
+    home.write("rules.yaml", "rules: []\n");
+    assert_refused(&home.run(&["serve", "--config", &config]), 1, "input.demo-provider");
+    assert_refused(&home.run(&["doctor", "--config", &config]), 1, "input.demo-provider");
+    // A secret that is put there later does not make it a demo.
+    std::fs::copy(up.data_dir.join("owner-secret"), made.data_dir.join("owner-secret")).expect("copied");
+    assert_refused(&home.run(&["serve", "--config", &made.config]), 1, "input.demo-provider");
+    let missing = home.write("none.yaml", format!("public_url: http://127.0.0.1:1\ndata_dir: {}\n", home.text("none")));
+    assert_refused(&home.run(&["serve", "--config", &missing]), 1, "input.unreadable");
+}
+
+#[test]
+fn a_faulty_configuration_is_refused_with_its_line() {
+    let home = Home::new();
+    let made = Made::new(&home, &[]);
+    let check = || home.run(&["config", "check", &made.config]);
+    assert!(check().status.success());
+    let printed = home.run(&["config", "print", &made.config]);
+    let printed = String::from_utf8(printed.stdout).expect("text");
+    let secret = std::fs::read_to_string(made.data_dir.join("secrets/passphrase")).expect("a passphrase");
+    assert!(printed.contains("secrets/passphrase") && !printed.contains(secret.trim()), "{printed}");
+    let again = home.write("printed.yaml", &printed);
+    assert!(home.run(&["config", "check", &again]).status.success());
+
+    let good = std::fs::read_to_string(&made.config).expect("a configuration");
+    made.configure("colour: red");
+    let line = good.lines().count() + 2;
+    for verb in [["config", "check", &made.config], ["serve", "--config", &made.config]] {
+        let output = home.run(&verb);
+        assert_refused(&output, 1, "input.config");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains(&format!("line {line}")) && text.contains("colour"), "{text}");
+    }
+    std::fs::write(&made.config, &good).expect("written");
+    made.configure("listen: 0.0.0.0:0");
+    assert_refused(&check(), 1, "network.plain-http");
+    std::fs::write(&made.config, good).expect("written");
+    std::fs::write(made.data_dir.join("rules.yaml"), "rules: 5\n").expect("written");
+    assert_refused(&check(), 1, "policy.malformed");
+    assert_refused(&home.run(&["serve", "--config", &made.config]), 1, "policy.malformed");
+}
