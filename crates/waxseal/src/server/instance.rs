@@ -10,6 +10,7 @@ use crate::server::fulcio::{self, Fulcio};
 use crate::server::gateway;
 use crate::server::idp::claims::IssuerKind;
 use crate::server::idp::{self, Idp, IdpError};
+use crate::server::issuer_keys;
 use crate::server::logs::{LogError, Logs};
 use crate::server::material::{Material, MaterialError};
 use crate::server::operate::{OperateError, Operator};
@@ -285,6 +286,12 @@ impl Opened {
         let client = self.client();
         let Self { url, rules, settings, lock, material, logs, ct_log, admission, idp } = self;
         let jwks = Arc::new(Jwks::new(Arc::new(Http::new(PlainHttp::LoopbackOnly)), idp.keys()));
+        jwks.replace_sources(issuer_keys::sources(&rules, settings.rules.as_deref()));
+        // Faults are in the log before somebody signs; nothing waits for it.
+        tokio::spawn({
+            let jwks = Arc::clone(&jwks);
+            async move { jwks.ask_all().await }
+        });
 
         let (v1, v1_signer) = (logs.rekor_v1.handle(), material.rekor_v1_signer.clone());
         let rekor_v1 = RekorV1::open(v1, v1_signer, Arc::clone(&admission)).await?;

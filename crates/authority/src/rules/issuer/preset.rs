@@ -147,4 +147,16 @@ mod tests {
             assert!(names.contains(name), "{name}");
         }
     }
+
+    #[test]
+    fn the_documentation_has_every_preset_and_type() {
+        let documentation = include_str!("../../../../../docs/rules.md");
+        let presets = presets().expect("presets");
+        let providers = Provider::built_in().expect("providers");
+        let reader = Reader { providers: &providers, presets: &presets, known: &[] };
+        let names = presets.iter().map(|preset| preset.name().to_owned());
+        for name in names.chain(reader.types().split(", ").map(str::to_owned)) {
+            assert!(documentation.contains(&format!("`{name}`")), "{name}");
+        }
+    }
 }
