@@ -3,6 +3,7 @@
 mod ct;
 mod durable;
 mod fsck;
+mod issuers;
 mod matrix;
 mod oracles;
 mod production;

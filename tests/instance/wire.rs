@@ -171,6 +171,11 @@ async fn probes_of_fulcio_get_its_answers_with_our_reasons() {
         if ["/api/v2/configuration", "/api/v2/trustBundle"].contains(&exchange.path.as_str()) {
             continue; // compared below
         }
+        if exchange.step == "f2-email-verified-string" {
+            // Row 15 of the classes: a text is no truth value, unless the issuer's entry takes it for one.
+            assert_eq!((answer.status, answer.code().as_str()), (400, "token.claim"));
+            continue;
+        }
         same_answer(&answer, exchange);
         logged += u64::from(answer.status == 200);
         assert_eq!(up.size_reaching("/ctlog", logged).await, logged, "{}", exchange.step);

@@ -12,11 +12,12 @@ use bytes::{Bytes, BytesMut};
 use formats::code::Code;
 use formats::crypto::Secret;
 use reqwest::redirect::Policy;
+use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::fmt;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use url::{Host, Url};
 use waxseal_formats as formats;
@@ -27,6 +28,8 @@ pub const TIMEOUT: Duration = Duration::from_secs(30);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest body of an answer, in bytes, unless the request says otherwise.
 pub const MAX_BODY_LEN: usize = 4 << 20;
+/// Most clients with certificate authorities of their own that are kept.
+const MAX_PRIVATE_CLIENTS: usize = 64;
 /// Most redirects that are followed, all within one origin.
 pub const MAX_REDIRECTS: usize = 3;
 
@@ -62,6 +65,7 @@ pub struct Request {
     max_body_len: usize,
     timeout: Duration,
     reach: Reach,
+    authorities: Option<Arc<str>>,
 }
 
 impl Request {
@@ -76,6 +80,7 @@ impl Request {
             max_body_len: MAX_BODY_LEN,
             timeout: TIMEOUT,
             reach: Reach::Anywhere,
+            authorities: None,
         }
     }
 
@@ -118,6 +123,20 @@ impl Request {
     pub const fn reach(mut self, reach: Reach) -> Self {
         self.reach = reach;
         self
+    }
+
+    /// Trusts the certificate authorities of this PEM for TLS instead of the system's. It may not be combined with
+    /// [`Reach::Public`]: whoever has a private authority has private addresses.
+    #[must_use]
+    pub fn trusting(mut self, authorities: Arc<str>) -> Self {
+        self.authorities = Some(authorities);
+        self
+    }
+
+    /// The certificate authorities that it trusts instead of the system's.
+    #[must_use]
+    pub fn authorities(&self) -> Option<&str> {
+        self.authorities.as_deref()
     }
 
     /// Its method.
@@ -258,6 +277,8 @@ pub struct Http {
     general: Client,
     loopback: Client,
     public: Client,
+    /// Clients with certificate authorities of their own, by the PEM of these.
+    private: Mutex<BTreeMap<Arc<str>, Result<reqwest::Client, String>>>,
 }
 
 /// Made when it is first needed: reading the system's certificates takes longer than most requests on this machine.
@@ -267,10 +288,16 @@ impl Http {
     /// A client.
     #[must_use]
     pub const fn new(plain_http: PlainHttp) -> Self {
-        Self { plain_http, general: OnceLock::new(), loopback: OnceLock::new(), public: OnceLock::new() }
+        Self {
+            plain_http,
+            general: OnceLock::new(),
+            loopback: OnceLock::new(),
+            public: OnceLock::new(),
+            private: Mutex::new(BTreeMap::new()),
+        }
     }
 
-    fn client(&self, request: &Request) -> Result<&reqwest::Client, TransportError> {
+    fn client(&self, request: &Request) -> Result<reqwest::Client, TransportError> {
         let url = || request.url.to_string();
         let forbidden = |reason| Err(TransportError::Forbidden { url: url(), reason });
         match request.url.scheme() {
@@ -286,6 +313,13 @@ impl Http {
             Some(Host::Ipv6(address)) => Some(IpAddr::from(address)),
             Some(Host::Domain(_)) => None,
         };
+        let unreachable = |reason: &String| TransportError::Unreachable { url: url(), reason: reason.clone() };
+        if let Some(authorities) = &request.authorities {
+            return match request.reach {
+                Reach::Anywhere => self.private(authorities).map_err(|reason| unreachable(&reason)),
+                Reach::Public => forbidden("it has certificate authorities of its own"),
+            };
+        }
         let client = match request.reach {
             Reach::Anywhere if is_loopback(&request.url) => self.loopback.get_or_init(|| build(builder().no_proxy())),
             Reach::Anywhere => self.general.get_or_init(|| build(builder())),
@@ -294,7 +328,24 @@ impl Http {
             }
             Reach::Public => self.public.get_or_init(|| build(builder().no_proxy().dns_resolver(PublicOnly))),
         };
-        client.as_ref().map_err(|reason| TransportError::Unreachable { url: url(), reason: reason.clone() })
+        client.clone().map_err(|reason| unreachable(&reason))
+    }
+
+    /// No proxy stands between us and a host that has its certificate from a private authority.
+    fn private(&self, authorities: &Arc<str>) -> Result<reqwest::Client, String> {
+        let mut clients = self.private.lock().unwrap_or_else(PoisonError::into_inner);
+        if clients.len() >= MAX_PRIVATE_CLIENTS && !clients.contains_key(authorities) {
+            clients.clear();
+        }
+        let make = || {
+            let certificates = reqwest::Certificate::from_pem_bundle(authorities.as_bytes());
+            let certificates = certificates.map_err(|error| cause(&error))?;
+            if certificates.is_empty() {
+                return Err("there is no certificate authority to trust".to_owned());
+            }
+            build(builder().no_proxy().tls_certs_only(certificates))
+        };
+        clients.entry(Arc::clone(authorities)).or_insert_with(make).clone()
     }
 
     async fn exchange(&self, request: Request) -> Result<Response, TransportError> {

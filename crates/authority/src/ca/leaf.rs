@@ -198,7 +198,7 @@ mod tests {
     use const_oid::db::{rfc5280, rfc6962};
     use formats::code::Code;
     use formats::crypto::{KeyKind, PublicKey};
-    use formats::extension::FulcioOid;
+    use formats::extension::{FulcioOid, SubjectAltName};
     use formats::sct::SignedCertificateTimestamp;
     use formats::x509::{Certificate, Critical, tbs_without_extension};
     use jiff::SignedDuration;
@@ -290,6 +290,24 @@ mod tests {
         assert_eq!(certificate.extensions().get(FulcioOid::Issuer), Some("https://idp.example"));
         assert_eq!(certificate.extension_oids()[0], (rfc5280::ID_CE_KEY_USAGE, Critical::Yes));
         assert_eq!(certificate.extension_oids().len(), 9);
+    }
+
+    #[test]
+    fn a_user_name_is_an_other_name() {
+        let (ca, issuer) = issuer(KeyKind::EcdsaP256);
+        let claims = Forge::es256().claims(json!({"sub": "\u{c4}lice"}));
+        let rules = "issuers: [{issuer: https://idp.example, type: username, subject_domain: login.idp.example}]
+rules: [{name: all, issuer: https://idp.example, match: {sub: '**'}}]";
+        let grant = Rules::from_yaml(rules, &[]).expect("rules").decide(&claims).expect("admitted");
+        let key = TestKey::generate(KeyKind::EcdsaP256);
+        let proof = proven(&grant, &key);
+        let issuance = Issuance::new(&issuer, &grant, &proof, now(), [1; 20]).expect("issuance");
+        let signature = ca.sign(issuance.message());
+        let precertificate = issuance.finish(&signature).expect("precertificate");
+        let name = SubjectAltName::Username("\u{c4}lice!login.idp.example".to_owned());
+        assert_eq!(precertificate.certificate().subject_alt_name(), Ok(&name));
+        let of = |oid| precertificate.certificate().extension_oids().iter().find(|(one, _)| *one == oid).copied();
+        assert_eq!(of(rfc5280::ID_CE_SUBJECT_ALT_NAME), Some((rfc5280::ID_CE_SUBJECT_ALT_NAME, Critical::Yes)));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::server::fulcio::{self, Fulcio};
 use crate::server::gateway;
 use crate::server::idp::claims::IssuerKind;
 use crate::server::idp::{self, Idp, IdpError, secret};
+use crate::server::issuer_keys;
 use crate::server::logs::{LogError, Logs};
 use crate::server::material::{MANIFEST, Material, MaterialError};
 use crate::server::operate::{OperateError, Operator};
@@ -62,6 +63,7 @@ pub struct Instance {
 struct Reloadable {
     rules: Arc<CurrentRules>,
     admission: Arc<Admission>,
+    jwks: Arc<Jwks>,
     tls: Option<Arc<Tls>>,
     status: Arc<Status>,
 }
@@ -262,14 +264,16 @@ impl Instance {
     /// What takes up changes of the configuration that this instance was started with.
     #[must_use]
     pub fn reloader(&self, config: Config) -> Reloader {
-        let Reloadable { rules, admission, tls, status } = &self.reload;
-        let (rules, admission) = (Arc::clone(rules), Arc::clone(admission));
+        let Reloadable { rules, admission, jwks, tls, status } = &self.reload;
+        let (rules, admission, jwks) = (Arc::clone(rules), Arc::clone(admission), Arc::clone(jwks));
         let started = rules.load();
-        let part = RulesPart::new(Vec::new(), move |loaded| {
+        let named = issuer_keys::files(&started.rules, config.settings.rules.as_deref());
+        let part = RulesPart::new(Vec::new(), named, move |loaded, sources| {
             let (writers, before) = (loaded.rules.writers(), started.rules.writers());
             // The certificate log has its roots for as long as it runs.
             let same = writers.authorities().eq(before.authorities());
             admission.replace(writers.clone());
+            jwks.replace_sources(sources);
             rules.replace(loaded.rules, loaded.candidate);
             if same { Vec::new() } else { vec!["writes: ca"] }
         });
@@ -392,11 +396,17 @@ impl Opened {
         };
         let (client, root) = (self.client(), self.root_key());
         let Self { url, rules, candidate, settings, lock, material, logs, ct_log, admission, idp } = self;
-        let rules = Arc::new(CurrentRules::new(rules, candidate));
         let jwks = {
             let own = idp.as_ref().map(|idp| idp.keys()).unwrap_or_default();
             Arc::new(Jwks::new(Arc::new(Http::new(PlainHttp::LoopbackOnly)), own))
         };
+        jwks.replace_sources(issuer_keys::sources(&rules, settings.rules.as_deref()));
+        // Faults are in the log before somebody signs; nothing waits for it.
+        tokio::spawn({
+            let jwks = Arc::clone(&jwks);
+            async move { jwks.ask_all().await }
+        });
+        let rules = Arc::new(CurrentRules::new(rules, candidate));
 
         let (v1, v1_signer) = (logs.rekor_v1.handle(), material.rekor_v1_signer.clone());
         let rekor_v1 = RekorV1::open(v1, v1_signer, Arc::clone(&admission)).await?;
@@ -410,7 +420,7 @@ impl Opened {
             issuer: ca,
             signer: ca_signer,
             rules: Arc::clone(&rules),
-            jwks,
+            jwks: Arc::clone(&jwks),
             log: Arc::new(ct_log.clone()),
             admission: Arc::clone(&admission),
             metrics: Arc::clone(&metrics),
@@ -446,7 +456,7 @@ impl Opened {
             .fallback(gateway::not_found)
             .method_not_allowed_fallback(gateway::method_not_allowed);
         let router = metrics.watch(routes);
-        let reload = Reloadable { rules, admission: admitting, tls: front.tls.clone(), status: reloads };
+        let reload = Reloadable { rules, admission: admitting, jwks, tls: front.tls.clone(), status: reloads };
         Ok(Instance { url, front, router, operations, privacy, data_dir, operator, reload, _lock: lock })
     }
 }

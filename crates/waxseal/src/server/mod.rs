@@ -12,6 +12,7 @@ pub mod fulcio;
 pub mod gateway;
 pub mod idp;
 pub mod instance;
+pub mod issuer_keys;
 pub mod logs;
 pub mod material;
 pub mod operate;

@@ -157,16 +157,27 @@ pub enum CaSource {
     File(PathBuf),
 }
 
+impl CaSource {
+    /// Longest PEM, in bytes.
+    pub const MAX_LEN: usize = super::check::MAX_CA_LEN;
+
+    /// Can a TLS client trust what is in this PEM? There has to be a certificate, and no faulty one.
+    ///
+    /// # Errors
+    /// What it is instead.
+    pub fn check(pem: &str) -> Result<(), String> {
+        super::check::check_ca(pem)
+    }
+}
+
 impl KeySource {
-    /// The files that it names.
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
-        let (first, second) = match self {
-            Self::Own | Self::Static(_) => (None, None),
-            Self::File(path) => (Some(path), None),
-            Self::Discovery { ca: Some(CaSource::File(path)), token_file } => (Some(path), token_file.as_ref()),
-            Self::Discovery { token_file, .. } => (token_file.as_ref(), None),
-        };
-        first.into_iter().chain(second).map(PathBuf::as_path)
+    /// The file that it names and that is read when the rules are. The token is read each time that it is sent.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) | Self::Discovery { ca: Some(CaSource::File(path)), .. } => Some(path),
+            Self::Own | Self::Static(_) | Self::Discovery { .. } => None,
+        }
     }
 }
 

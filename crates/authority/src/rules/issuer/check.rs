@@ -1,13 +1,14 @@
 //! What an entry's texts have to be.
 
 use formats::jwt::JwkSet;
-use formats::x509::Certificate;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use serde_json::Value;
 use url::{Host, Url};
 use waxseal_formats as formats;
 
 /// Longest PEM of certificate authorities, in bytes.
-const MAX_CA_LEN: usize = 256 * 1024;
+pub(super) const MAX_CA_LEN: usize = 512 * 1024;
 
 /// An issuer is compared as text and fetched as a URL: https, or http for one on this machine.
 pub(super) fn check_url(issuer: &str) -> Result<(), String> {
@@ -122,15 +123,18 @@ pub(super) fn domains(list: &[String], most: usize) -> Result<Vec<String>, Strin
     }
 }
 
+/// PEM of certificate authorities that a TLS client can trust: one at least, and all of them.
 pub(super) fn check_ca(pem: &str) -> Result<(), String> {
     if pem.len() > MAX_CA_LEN {
-        return Err(format!("`ca` is longer than {MAX_CA_LEN} bytes"));
+        return Err(format!("longer than {MAX_CA_LEN} bytes"));
     }
-    match Certificate::chain_from_pem(pem) {
-        Ok(certificates) if !certificates.is_empty() => Ok(()),
-        Ok(_) => Err("`ca` has no PEM certificate".to_owned()),
-        Err(error) => Err(format!("`ca` is no PEM of certificates: {error}")),
+    let mut count = 0_usize;
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        let certificate = certificate.map_err(|error| format!("no PEM of certificates: {error}"))?;
+        webpki::anchor_from_trusted_cert(&certificate).map_err(|error| format!("no PEM of certificates: {error}"))?;
+        count = count.saturating_add(1);
     }
+    if count == 0 { Err("no PEM of certificates".to_owned()) } else { Ok(()) }
 }
 
 /// A key set as JSON in a text, or as YAML.

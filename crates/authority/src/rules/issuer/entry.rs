@@ -232,7 +232,8 @@ impl Reader<'_> {
         Ok(IssuerType::Ci { provider: Arc::clone(provider), url })
     }
 
-    fn types(&self) -> String {
+    /// The names of all types, for messages.
+    pub(super) fn types(&self) -> String {
         let mut names = vec![
             IssuerType::EMAIL,
             IssuerType::USERNAME,
@@ -275,7 +276,10 @@ fn keys(entry: &IssuerEntry, own: bool, is_pattern: bool) -> Result<KeySource, S
     if let Some(path) = &entry.jwks_file {
         return Ok(KeySource::File(path.clone()));
     }
-    let inline = entry.ca.as_ref().map(|pem| check_ca(pem).map(|()| CaSource::Inline(pem.clone()))).transpose()?;
+    if let Some(Err(error)) = entry.ca.as_deref().map(check_ca) {
+        return Err(format!("`ca` is {error}"));
+    }
+    let inline = entry.ca.clone().map(CaSource::Inline);
     let ca = inline.or_else(|| entry.ca_file.clone().map(CaSource::File));
     Ok(KeySource::Discovery { ca, token_file: entry.token_file.clone() })
 }

@@ -91,6 +91,7 @@ impl Preset {
 mod tests {
     use super::presets;
     use crate::provider::Provider;
+    use crate::rules::Rules;
     use crate::rules::issuer::entry::Reader;
     use crate::rules::issuer::form::{EmailVerifiedEntry, IssuerEntry};
     use formats::pattern::Pattern;
@@ -145,6 +146,31 @@ mod tests {
             "chainguard",
         ] {
             assert!(names.contains(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_documentation_has_every_preset_and_type() {
+        let documentation = include_str!("../../../../../docs/rules.md");
+        let presets = presets().expect("presets");
+        let providers = Provider::built_in().expect("providers");
+        let reader = Reader { providers: &providers, presets: &presets, known: &[] };
+        let names = presets.iter().map(|preset| preset.name().to_owned());
+        for name in names.chain(reader.types().split(", ").map(str::to_owned)) {
+            assert!(documentation.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_examples_of_the_documentation_are_rules() {
+        let documentation = include_str!("../../../../../docs/rules.md");
+        let blocks = documentation.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let examples: Vec<_> =
+            blocks.filter(|text| text.starts_with("issuers:") || text.starts_with("providers:")).collect();
+        assert_eq!(examples.len(), 2);
+        for example in examples {
+            let rules = Rules::from_yaml(&format!("{example}rules: []\n"), &[]).expect(example);
+            assert!(rules.issuers().count() > 0);
         }
     }
 }

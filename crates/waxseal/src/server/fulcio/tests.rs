@@ -94,7 +94,8 @@ struct Served {
 
 fn rules() -> Arc<CurrentRules> {
     let rules = format!(
-        "rules:\n- {{name: people, issuer: '{EMAIL_ISSUER}', match: {{email: '*@corp.example'}}}}\n\
+        "issuers:\n- {{issuer: '{EMAIL_ISSUER}', type: email, email_verified: text}}\n\
+         rules:\n- {{name: people, issuer: '{EMAIL_ISSUER}', match: {{email: '*@corp.example'}}}}\n\
          - {{name: builds, issuer: '{GITHUB_ISSUER}', match: {{repository: acme/widgets}}}}\n"
     );
     let github = (GITHUB_ISSUER.to_owned(), IssuerType::ci("github-workflow").expect("a provider"));

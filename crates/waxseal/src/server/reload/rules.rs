@@ -2,10 +2,12 @@
 
 use super::{Exchange, Part, Refused};
 use crate::server::config::{self, Config};
+use crate::server::issuer_keys;
 use crate::server::rules::Enforced;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use waxseal_authority::rules::IssuerType;
+use waxseal_io::jwks::Sources;
 
 /// Reads the rules that a configuration names.
 fn read(config: &Config, known: &[(String, IssuerType)]) -> Result<Enforced, Refused> {
@@ -14,31 +16,42 @@ fn read(config: &Config, known: &[(String, IssuerType)]) -> Result<Enforced, Ref
     Ok(Enforced::new(rules, candidate.map(|path| config::rules(Some(path), known)).transpose()?))
 }
 
-/// Takes up changed rules.
+/// What takes up rules and the keys of their issuers.
+type TakeUp = dyn Fn(Enforced, Sources) -> Vec<&'static str> + Send + Sync;
+
+/// Takes up changed rules, and changed files that they name.
 pub struct RulesPart {
     known: Vec<(String, IssuerType)>,
-    exchange: Arc<dyn Fn(Enforced) -> Vec<&'static str> + Send + Sync>,
+    /// The files that the rules read last name.
+    named: Mutex<Vec<PathBuf>>,
+    exchange: Arc<TakeUp>,
 }
 
 impl RulesPart {
-    /// Hands new rules to `exchange`, which returns what of them needs a restart. `known` are issuers that are accepted besides those of the files.
+    /// Hands new rules to `exchange`, which returns what of them needs a restart. `known` are issuers that are accepted besides
+    /// those of the files, `named` the files that the rules in force name.
     pub fn new(
         known: Vec<(String, IssuerType)>,
-        exchange: impl Fn(Enforced) -> Vec<&'static str> + Send + Sync + 'static,
+        named: Vec<PathBuf>,
+        exchange: impl Fn(Enforced, Sources) -> Vec<&'static str> + Send + Sync + 'static,
     ) -> Self {
-        Self { known, exchange: Arc::new(exchange) }
+        Self { known, named: Mutex::new(named), exchange: Arc::new(exchange) }
     }
 }
 
 impl Part for RulesPart {
     fn prepare(&self, config: &Config) -> Result<Exchange, Refused> {
         let loaded = read(config, &self.known)?;
+        let path = config.settings.rules.as_deref();
+        *self.named.lock().unwrap_or_else(PoisonError::into_inner) = issuer_keys::files(&loaded.rules, path);
+        let sources = issuer_keys::sources(&loaded.rules, path);
         let exchange = Arc::clone(&self.exchange);
-        Ok(Box::new(move || exchange(loaded)))
+        Ok(Box::new(move || exchange(loaded, sources)))
     }
 
     fn files(&self, config: &Config) -> Vec<PathBuf> {
-        config.settings.rules.iter().chain(&config.settings.candidate).cloned().collect()
+        let named = self.named.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        config.settings.rules.iter().chain(&config.settings.candidate).cloned().chain(named).collect()
     }
 }
 
@@ -62,7 +75,7 @@ mod tests {
         let config = Config::read(&folder.path().join("waxseal.yaml")).expect("a configuration");
         let in_force: Arc<Mutex<Option<Enforced>>> = Arc::default();
         let exchanged = Arc::clone(&in_force);
-        let part = RulesPart::new(Vec::new(), move |loaded| {
+        let part = RulesPart::new(Vec::new(), Vec::new(), move |loaded, _| {
             *exchanged.lock().expect("rules") = Some(loaded);
             Vec::new()
         });

@@ -69,8 +69,11 @@ fn presets_say_what_an_operator_would_have_to() {
     let accepted = rules.accepted("https://kubernetes.default.svc.cluster.local").expect("accepted");
     assert_eq!((accepted.issuer().url(), accepted.kind()), ("https://kubernetes.default.svc", &IssuerType::Kubernetes));
     let folder = Path::new("/var/run/secrets/kubernetes.io/serviceaccount");
-    let files: Vec<_> = accepted.keys().files().collect();
-    assert_eq!(files, [folder.join("ca.crt"), folder.join("token")]);
+    let keys = KeySource::Discovery {
+        ca: Some(CaSource::File(folder.join("ca.crt"))),
+        token_file: Some(folder.join("token")),
+    };
+    assert_eq!((accepted.keys(), accepted.keys().file()), (&keys, Some(folder.join("ca.crt").as_path())));
     // The pod's token is for its own cluster: another issuer of the same preset does not get it.
     let other = described(&entry("preset: kubernetes"));
     let other = other.accepted(IDP).expect("accepted");
@@ -84,7 +87,7 @@ fn presets_say_what_an_operator_would_have_to() {
     // A rule that names the issuer is enough.
     let named = read("rules: [{name: a, issuer: 'https://kubernetes.default.svc', match: {sub: x}}]").expect("rules");
     let named = named.accepted("https://kubernetes.default.svc.cluster.local").expect("accepted").into_owned();
-    assert_eq!(named.keys().files().count(), 2);
+    assert_eq!(named.keys(), &keys);
 
     let entra = "https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555/v2.0";
     let entra_with = |more: &str| format!("issuers: [{{preset: entra, issuer: '{entra}'{more}}}]\nrules: []");
@@ -118,7 +121,9 @@ fn keys_come_from_one_place() {
     let keys = |more: &str| described(&entry(more)).accepted(IDP).expect("accepted").keys().clone();
     assert_eq!(keys(&format!("type: email, jwks: '{set}'")), KeySource::Static(forge.keys()));
     assert_eq!(keys(&format!("type: email, jwks: {set}")), KeySource::Static(forge.keys()), "as YAML");
-    assert_eq!(keys("type: email, jwks_file: keys.json"), KeySource::File("keys.json".into()));
+    let file = keys("type: email, jwks_file: keys.json");
+    assert_eq!((&file, file.file()), (&KeySource::File("keys.json".into()), Some(Path::new("keys.json"))));
+    assert_eq!(keys("type: email").file(), None);
     let quoted = serde_json::to_string(&ca).expect("JSON");
     assert_eq!(
         keys(&format!("type: email, ca: {quoted}, token_file: t")),
