@@ -10,6 +10,7 @@ use crate::server::config::file::FILE;
 use crate::server::config::{Config, Tls, rules};
 use crate::server::examine::{Finding, State, directory, issuers, keys, tls};
 use crate::server::idp::{self, secret};
+use crate::server::issuer_keys;
 use crate::server::tuf;
 use clap::Args;
 use client::{Reached, Signer};
@@ -170,6 +171,7 @@ async fn signing_rules(config: &Config) -> Vec<Finding> {
     }
     if let Some(rules) = in_force {
         let jwks = Jwks::new(Arc::new(Http::new(PlainHttp::LoopbackOnly)), []);
+        jwks.replace_sources(issuer_keys::sources(&rules, settings.rules.as_deref()));
         findings.extend(issuers::examine(&rules, Arc::new(jwks)).await);
     }
     findings
