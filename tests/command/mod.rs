@@ -1,6 +1,7 @@
 //! The binary as users run it.
 
 mod conformance;
+mod iam;
 mod sign_blob;
 mod verify_blob;
 

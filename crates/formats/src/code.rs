@@ -134,6 +134,7 @@ codes! {
     KEY_UNSUPPORTED = "key.unsupported": "the key is of an unsupported kind, size or encoding";
     POLICY_DENIED = "policy.denied": "the policy refuses";
     POLICY_MALFORMED = "policy.malformed": "the policy cannot be read";
+    POLICY_STRANGERS = "policy.strangers": "a signing rule admits whoever has an account at a shared issuer";
     POLICY_MISSING = "policy.missing": "no policy was given";
     ARTIFACT_UNSIGNED = "artifact.unsigned": "the artifact carries no signature";
     ARTIFACT_NOT_FOUND = "artifact.not-found": "the artifact does not exist";

@@ -5,6 +5,8 @@
 
 mod artifacts;
 mod candidate;
+#[cfg(test)]
+mod decisions;
 mod denied;
 mod file;
 mod issuer;

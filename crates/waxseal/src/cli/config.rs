@@ -40,7 +40,8 @@ pub async fn run(args: ConfigArgs, output: Output) -> Result<(), Failure> {
             let config = Config::read(&file).map_err(|error| refused(&error))?;
             let settings = &config.settings;
             for path in settings.rules.iter().chain(&settings.candidate) {
-                rules(Some(path), &[]).map_err(|error| refused(&error))?;
+                let rules = rules(Some(path), &[]).map_err(|error| refused(&error))?;
+                super::rules::warn(output, &rules);
             }
             output.say(&format!("{} is good", config.path.display()));
             output.data("", &json!({"config": config.path, "rules": settings.rules, "candidate": settings.candidate}))

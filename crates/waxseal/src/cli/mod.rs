@@ -7,9 +7,11 @@ pub mod demo;
 pub mod doctor;
 pub mod failure;
 pub mod flags;
+pub mod iam;
 pub mod init;
 pub mod initialize;
 pub mod log;
+pub mod rules;
 pub mod serve;
 pub mod sign_blob;
 pub mod token;
@@ -54,6 +56,10 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Check or print a configuration file.
     Config(config::ConfigArgs),
+    /// Say what a token would get, and why.
+    Iam(iam::IamArgs),
+    /// Look at signing rules.
+    Rules(rules::RulesArgs),
     /// Sign a file.
     SignBlob(Box<sign_blob::SignBlobArgs>),
     /// Verify a file against its bundle.
@@ -136,6 +142,8 @@ async fn run(command: Command, output: Output) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(args, output).await,
         Command::Doctor(args) => doctor::run(args, output).await,
         Command::Config(args) => config::run(args, output).await,
+        Command::Iam(args) => iam::run(args, output).await,
+        Command::Rules(args) => rules::run(args, output).await,
         Command::SignBlob(args) => sign_blob::run(*args, output).await,
         Command::Conformance(command) => conformance::run(command, output).await,
         Command::VerifyBlob(args) => verify_blob::run(*args, output).await,
