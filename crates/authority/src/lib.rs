@@ -1,5 +1,6 @@
 //! Token to certificate, timestamps and TUF metadata.
 
+pub mod audit;
 pub mod ca;
 pub mod challenge;
 pub mod lint;

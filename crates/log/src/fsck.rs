@@ -10,7 +10,7 @@ use crate::wal::{ALIGN, HEAD_LEN, Head, MAX_RECORD};
 /// How much is read at once.
 const STEP: u64 = 1 << 20;
 /// What says how long a record is, in its head: flags and lengths.
-const LENGTHS: [std::ops::Range<usize>; 2] = [4..8, 32..56];
+const LENGTHS: [std::ops::Range<usize>; 2] = [4..8, 32..64];
 
 /// What stands behind the last record of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,6 +15,7 @@
 //! Nothing here reads a clock, a file or a random number: the shell (`server::drive`) passes them in and carries out what the
 //! engine decides.
 
+pub mod audit;
 pub mod ct;
 pub mod dedup;
 pub mod fsck;

@@ -173,6 +173,7 @@ mod tests {
             leaf_hashes: &[[1; 32]],
             identities: None,
             rows: &[],
+            audit: &[],
             bodies: None,
         };
         parts.encode(salt).unwrap()

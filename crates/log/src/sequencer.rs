@@ -11,6 +11,7 @@ use waxseal_formats::code::Code;
 use waxseal_formats::merkle::{Hash, leaf_hash};
 use waxseal_formats::tile::MAX_ENTRY;
 
+use crate::audit;
 use crate::ct::{CtError, Submission};
 use crate::dedup::Original;
 use crate::profile::{Bodies, Profile};
@@ -45,6 +46,8 @@ pub enum NewEntry {
     },
     /// The leaf depends on time and index (CT).
     Ct(Submission),
+    /// No leaf: a row of the audit log alone, of at most [`audit::MAX_ROW`] bytes.
+    Audit(Vec<u8>),
 }
 
 impl NewEntry {
@@ -69,6 +72,7 @@ impl NewEntry {
         match self {
             Self::Leaf { body, keys, .. } => body.len().saturating_add(keys.len().saturating_mul(20)),
             Self::Ct(submission) => submission.len(),
+            Self::Audit(row) => row.len(),
         }
     }
 
@@ -77,11 +81,12 @@ impl NewEntry {
         self.len() == 0
     }
 
-    /// What a repeated submission of it has in common with it.
-    pub fn identity(&self) -> &Identity {
+    /// What a repeated submission of it has in common with it; `None` if it becomes no leaf.
+    pub fn identity(&self) -> Option<&Identity> {
         match self {
-            Self::Leaf { hash, .. } => hash,
-            Self::Ct(submission) => submission.identity(),
+            Self::Leaf { hash, .. } => Some(hash),
+            Self::Ct(submission) => Some(submission.identity()),
+            Self::Audit(_) => None,
         }
     }
 }
@@ -95,6 +100,10 @@ pub enum Outcome {
     Repeats(Original),
     /// It cannot become a leaf.
     Refused(CtError),
+    /// It is a row of the audit log.
+    Noted,
+    /// It is a row of the audit log, and there is no leaf yet: a log without leaves has no record that could hold it.
+    TooEarly,
 }
 
 /// A batch that is ready to be signed and written.
@@ -110,6 +119,7 @@ pub struct Plan {
     leaf_hashes: Vec<Hash>,
     identities: Vec<Identity>,
     rows: Vec<Row>,
+    audit: Vec<u8>,
     bodies: Vec<Vec<u8>>,
 }
 
@@ -129,11 +139,15 @@ impl Plan {
             leaf_hashes: Vec::with_capacity(entries.len()),
             identities: Vec::new(),
             rows: Vec::new(),
+            audit: Vec::new(),
             bodies: Vec::with_capacity(entries.len()),
         };
         let mut in_batch: HashMap<Identity, u64> = HashMap::new();
         for entry in entries {
-            let identity = *entry.identity();
+            let Some(identity) = entry.identity().copied() else {
+                plan.note(&entry, edge.size());
+                continue;
+            };
             let repeated = in_batch.get(&identity).map(|index| Original { index: *index, time });
             if let Some(original) = repeated.or_else(|| state.window().find(&identity)) {
                 plan.outcomes.push(Outcome::Repeats(original));
@@ -149,15 +163,20 @@ impl Plan {
                     (hash, body)
                 }
                 NewEntry::Ct(submission) => match submission.leaf(index, time) {
-                    Ok(leaf) => {
+                    Ok(made) => {
                         plan.identities.push(identity);
-                        (leaf.hash, leaf.body)
+                        if let Some(row) = submission.audit() {
+                            audit::push(&mut plan.audit, Some(leaf), row);
+                        }
+                        (made.hash, made.body)
                     }
                     Err(error) => {
                         plan.outcomes.push(Outcome::Refused(error));
                         continue;
                     }
                 },
+                // It has no identity.
+                NewEntry::Audit(_) => continue,
             };
             // The tree cannot be full: that would take 2^64 appends.
             if edge.append(hash, |_, _| ()).is_some() {
@@ -172,9 +191,19 @@ impl Plan {
         plan
     }
 
+    /// Takes a row of the audit log into a tree of `size` leaves.
+    fn note(&mut self, entry: &NewEntry, size: u64) {
+        let NewEntry::Audit(row) = entry else { return };
+        if size == 0 {
+            return self.outcomes.push(Outcome::TooEarly);
+        }
+        audit::push(&mut self.audit, None, row);
+        self.outcomes.push(Outcome::Noted);
+    }
+
     /// Whether nothing is new: then there is nothing to sign and to write, and the last checkpoint answers for all.
     pub fn is_empty(&self) -> bool {
-        self.leaf_hashes.is_empty()
+        self.leaf_hashes.is_empty() && self.audit.is_empty()
     }
 
     /// The bytes to be signed with the log's key.
@@ -195,6 +224,7 @@ impl Plan {
             leaf_hashes: &self.leaf_hashes,
             identities: (!self.identities.is_empty()).then_some(self.identities.as_slice()),
             rows: &rows,
+            audit: &self.audit,
             bodies: (state.profile().bodies == Bodies::Kept).then_some(self.bodies.as_slice()),
         };
         parts.encode(salt)
@@ -217,7 +247,7 @@ impl Plan {
         let hashes = self.leaf_hashes.len().saturating_mul(64).saturating_add(self.rows.len().saturating_mul(20));
         // Head, checkpoint note and padding.
         let rest = 160 + 4096 + crate::wal::ALIGN as usize;
-        bodies.saturating_add(hashes).saturating_add(rest) as u64
+        bodies.saturating_add(hashes).saturating_add(self.audit.len()).saturating_add(rest) as u64
     }
 }
 
@@ -311,6 +341,7 @@ mod tests {
             leaf_hashes: &plan.leaf_hashes,
             identities: Some(&plan.identities),
             rows: &[],
+            audit: &[],
             bodies: Some(&plan.bodies),
         };
         let bytes = parts.encode(&SALT).unwrap();

@@ -6,14 +6,16 @@
 //!
 //! ```text
 //! segment   header | record | record | … | zeros          header and records begin at multiples of 512 bytes
-//! record    head (160 bytes) | checkpoint note | leaf hashes | identities | rows | bodies
+//! record    head (160 bytes) | checkpoint note | leaf hashes | identities | rows | audit | bodies
 //! head       0  "WXR1"          36  u32 note length        64  chain: digest of the record before
 //!            4  u32 flags       40  u64 rows length        96  SHA-256(bodies)
 //!            8  u64 sequence    48  u64 bodies length     128  digest: SHA-256(salt ‖ head[..128] ‖ note ‖ leaf hashes
-//!           16  u64 time (ms)   56  u64 zero                   ‖ identities ‖ rows)
+//!           16  u64 time (ms)   56  u64 audit length           ‖ identities ‖ rows ‖ audit)
 //!           24  u64 first index
 //!           32  u32 leaves                                all integers big-endian
 //! ```
+//!
+//! A record may have audit rows and no leaves: then its checkpoint is that of the tree as it was.
 //!
 //! The salt is random and stays in the segment header, so a body cannot be made to look like a record. Each record chains to
 //! the one before it: replay notices a record that is missing, repeated or from elsewhere.
@@ -91,6 +93,8 @@ pub struct Parts<'a> {
     pub identities: Option<&'a [Hash]>,
     /// Rows for the views, in a form of their own.
     pub rows: &'a [u8],
+    /// Rows of the audit log, in a form of their own.
+    pub audit: &'a [u8],
     /// The entries, one for each leaf; `None` for a sealed log.
     pub bodies: Option<&'a [Vec<u8>]>,
 }
@@ -119,7 +123,7 @@ impl Parts<'_> {
             }
         }
         let identities = self.identities.unwrap_or_default().as_flattened();
-        let sections = [self.note.as_bytes(), self.leaf_hashes.as_flattened(), identities, self.rows];
+        let sections = [self.note.as_bytes(), self.leaf_hashes.as_flattened(), identities, self.rows, self.audit];
 
         let mut record = Vec::with_capacity(HEAD_LEN + bodies.len());
         record.extend_from_slice(MAGIC);
@@ -131,11 +135,11 @@ impl Parts<'_> {
         record.extend_from_slice(&note.to_be_bytes());
         record.extend_from_slice(&(self.rows.len() as u64).to_be_bytes());
         record.extend_from_slice(&(bodies.len() as u64).to_be_bytes());
-        record.extend_from_slice(&[0; 8]);
+        record.extend_from_slice(&(self.audit.len() as u64).to_be_bytes());
         record.extend_from_slice(self.chain);
         record.extend_from_slice(&sha256(&bodies));
-        let [a, b, c, d] = sections;
-        let digest = sha256_concat(&[salt, &record, a, b, c, d]);
+        let [a, b, c, d, e] = sections;
+        let digest = sha256_concat(&[salt, &record, a, b, c, d, e]);
         record.extend_from_slice(&digest);
         sections.iter().for_each(|section| record.extend_from_slice(section));
         record.extend_from_slice(&bodies);
@@ -161,6 +165,8 @@ pub struct Record<'a> {
     pub identities: Option<&'a [Hash]>,
     /// Rows for the views.
     pub rows: &'a [u8],
+    /// Rows of the audit log.
+    pub audit: &'a [u8],
     /// The bodies section; `None` if the log is sealed or the scan left bodies out.
     bodies: Option<&'a [u8]>,
     /// Digest of the record before it.
@@ -207,6 +213,7 @@ pub(crate) struct Head {
     leaves: usize,
     note: usize,
     rows: usize,
+    audit: usize,
     bodies: usize,
     chain: Hash,
     bodies_digest: Hash,
@@ -224,10 +231,11 @@ impl Head {
         let mut u32 = || take::<4>(&mut rest).map(u32::from_be_bytes);
         let (leaves, note) = (u32()?, u32()?);
         let mut u64 = || take::<8>(&mut rest).map(u64::from_be_bytes);
-        let (rows, bodies, zero) = (u64()?, u64()?, u64()?);
+        let (rows, bodies, audit) = (u64()?, u64()?, u64()?);
         let (chain, bodies_digest, digest) = (take(&mut rest)?, take(&mut rest)?, take(&mut rest)?);
-        let bounded = leaves <= MAX_LEAVES && note <= MAX_NOTE && rows <= MAX_RECORD && bodies <= MAX_RECORD;
-        if !bounded || zero != 0 || flags & !(FLAG_IDENTITIES | FLAG_BODIES) != 0 {
+        let short = [rows, audit, bodies].into_iter().all(|length| length <= MAX_RECORD);
+        let bounded = leaves <= MAX_LEAVES && note <= MAX_NOTE && short;
+        if !bounded || flags & !(FLAG_IDENTITIES | FLAG_BODIES) != 0 {
             return None;
         }
         let head = Self {
@@ -238,6 +246,7 @@ impl Head {
             leaves: leaves as usize,
             note: note as usize,
             rows: usize::try_from(rows).ok()?,
+            audit: usize::try_from(audit).ok()?,
             bodies: usize::try_from(bodies).ok()?,
             chain,
             bodies_digest,
@@ -264,7 +273,8 @@ impl Head {
     /// Bytes before the bodies.
     pub(crate) fn front(&self) -> Option<usize> {
         let hashes = if self.flags & FLAG_IDENTITIES == 0 { 32 } else { 64 };
-        HEAD_LEN.checked_add(self.note)?.checked_add(self.leaves.checked_mul(hashes)?)?.checked_add(self.rows)
+        let sections = HEAD_LEN.checked_add(self.note)?.checked_add(self.leaves.checked_mul(hashes)?)?;
+        sections.checked_add(self.rows)?.checked_add(self.audit)
     }
 
     /// Bytes of the record with its padding.
@@ -282,6 +292,7 @@ impl Head {
         }
         let (note, rest) = sections.split_at_checked(self.note)?;
         let (leaf_hashes, rest) = rest.split_at_checked(self.leaves.checked_mul(32)?)?;
+        let (rest, audit) = rest.split_at_checked(rest.len().checked_sub(self.audit)?)?;
         let (identities, rows) = rest.split_at_checked(rest.len().checked_sub(self.rows)?)?;
         let bodies = bytes.get(front..front.checked_add(self.bodies)?).filter(|_| self.flags & FLAG_BODIES != 0);
         Some(Record {
@@ -292,6 +303,7 @@ impl Head {
             leaf_hashes: leaf_hashes.as_chunks::<32>().0,
             identities: (self.flags & FLAG_IDENTITIES != 0).then_some(identities.as_chunks::<32>().0),
             rows,
+            audit,
             bodies,
             chain: self.chain,
             digest: self.digest,
@@ -327,6 +339,7 @@ mod tests {
             leaf_hashes,
             identities: None,
             rows: b"rows",
+            audit: b"audit",
             bodies,
         }
     }
@@ -340,7 +353,7 @@ mod tests {
         assert_eq!(bytes.len() as u64 % ALIGN, 0);
         let record = Record::parse(&bytes, &SALT).unwrap();
         assert_eq!((record.sequence, record.chain, record.time_ms, record.first), (3, [4; 32], 5, 6));
-        assert_eq!((record.note, record.rows), ("note", b"rows".as_slice()));
+        assert_eq!((record.note, record.rows, record.audit), ("note", b"rows".as_slice(), b"audit".as_slice()));
         assert_eq!((record.leaf_hashes, record.identities()), (hashes.as_slice(), identities.as_slice()));
         assert_eq!(record.bodies().unwrap(), [b"one".as_slice(), b""]);
         assert_eq!(record.length, bytes.len() as u64);
@@ -357,7 +370,7 @@ mod tests {
     fn every_flipped_bit_of_a_record_is_noticed() {
         let bodies = [b"one".to_vec()];
         let bytes = parts(&[[1; 32]], Some(&bodies)).encode(&SALT).unwrap();
-        let used = HEAD_LEN + 4 + 32 + 4 + 4 + 3;
+        let used = HEAD_LEN + 4 + 32 + 4 + 5 + 4 + 3;
         for bit in 0..used * 8 {
             let mut bad = bytes.clone();
             bad[bit / 8] ^= 1 << (bit % 8);

@@ -1,6 +1,7 @@
 //! SHA-2 digests and their textual form `sha256:<hex>`.
 
 use aws_lc_rs::digest as provider;
+use aws_lc_rs::hmac;
 use serde::{Serialize, Serializer};
 use std::fmt;
 
@@ -174,6 +175,15 @@ pub fn sha256_concat(parts: &[&[u8]]) -> [u8; 32] {
     out
 }
 
+/// HMAC-SHA-256 of `data` under `key` (RFC 2104).
+#[must_use]
+pub fn hmac_sha256(key: &[u8; 32], data: &[u8]) -> [u8; 32] {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    let mut out = [0; 32];
+    out.copy_from_slice(hmac::sign(&key, data).as_ref());
+    out
+}
+
 /// SHA-1, for what old specifications name by it: key identifiers (RFC 5280 §4.2.1.2) and the signing
 /// certificate of CMS (RFC 2634 §5.4). Nothing is trusted because such a value matches.
 pub(crate) fn sha1_for_identifiers(data: &[u8]) -> [u8; 20] {
@@ -186,7 +196,16 @@ pub(crate) fn sha1_for_identifiers(data: &[u8]) -> [u8; 20] {
 
 #[cfg(test)]
 mod tests {
-    use super::{Digest, HashAlgorithm, sha256};
+    use super::{Digest, HashAlgorithm, hmac_sha256, sha256};
+
+    /// RFC 4231 §4.3 has a key of 4 bytes, which zeros pad to any length up to a block.
+    #[test]
+    fn hmac_is_that_of_the_rfc() {
+        let mut key = [0; 32];
+        key[..4].copy_from_slice(b"Jefe");
+        let mac = hmac_sha256(&key, b"what do ya want for nothing?");
+        assert_eq!(hex::encode(mac), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+    }
 
     #[test]
     fn textual_form_round_trips() {

@@ -7,6 +7,6 @@ pub mod sealed_key;
 pub mod secret;
 
 pub use algorithm::{KeyDetails, SignatureAlgorithm};
-pub use digest::{Digest, HashAlgorithm, sha256, sha256_concat};
+pub use digest::{Digest, HashAlgorithm, hmac_sha256, sha256, sha256_concat};
 pub use key::{KeyError, KeyKind, PublicKey, SignatureInvalid};
 pub use secret::Secret;

@@ -50,6 +50,7 @@ pub struct Submission {
     precertificate: Option<Vec<u8>>,
     chain_fingerprints: Vec<[u8; 32]>,
     identity: Identity,
+    audit: Option<Vec<u8>>,
 }
 
 /// A submission that got its time and index.
@@ -89,10 +90,23 @@ impl Submission {
         }
         // The same entry at any other time has the same identity.
         let identity = sha256(&signed_input(0, &entry, &[])?);
-        let submission = Self { entry, precertificate, chain_fingerprints: chain, identity };
+        let submission = Self { entry, precertificate, chain_fingerprints: chain, identity, audit: None };
         // What does not fit is refused here, and not once it is in a batch with others.
         submission.leaf(0, UnixMillis(0))?;
         Ok(submission)
+    }
+
+    /// The same with a row for the audit log, at most [`crate::audit::MAX_ROW`] bytes, which becomes durable with its leaf. A
+    /// repeated submission makes no leaf, and its row is dropped.
+    #[must_use]
+    pub fn with_audit(mut self, row: Vec<u8>) -> Self {
+        self.audit = Some(row);
+        self
+    }
+
+    /// Its row for the audit log.
+    pub fn audit(&self) -> Option<&[u8]> {
+        self.audit.as_deref()
     }
 
     /// What the log logs.

@@ -1,5 +1,6 @@
 //! The command line: one file per verb, wired together here.
 
+pub mod audit;
 pub mod client_setup;
 pub mod config;
 pub mod conformance;
@@ -56,6 +57,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Check or print a configuration file.
     Config(config::ConfigArgs),
+    /// Look into the audit log of an instance.
+    Audit(audit::AuditArgs),
     /// Say what a token would get, and why.
     Iam(iam::IamArgs),
     /// Look at signing rules.
@@ -142,6 +145,7 @@ async fn run(command: Command, output: Output) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(args, output).await,
         Command::Doctor(args) => doctor::run(args, output).await,
         Command::Config(args) => config::run(args, output).await,
+        Command::Audit(args) => audit::run(args, output).await,
         Command::Iam(args) => iam::run(args, output).await,
         Command::Rules(args) => rules::run(args, output).await,
         Command::SignBlob(args) => sign_blob::run(*args, output).await,

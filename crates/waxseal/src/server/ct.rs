@@ -14,6 +14,7 @@ mod tests;
 mod tree;
 
 use self::issuers::{Fingerprint, Issuers, IssuersError};
+use crate::server::audit::Audit;
 use crate::server::drive::{AppendError, LogHandle};
 use crate::server::fulcio::{self, CertificateLog, SubmissionError};
 use crate::server::signing;
@@ -47,6 +48,7 @@ pub struct CtLog {
     /// The certificates at which a chain may end.
     roots: Arc<[Certificate]>,
     issuers: Arc<Issuers>,
+    audit: Arc<Audit>,
 }
 
 /// Why a certificate or precertificate got no timestamp.
@@ -89,7 +91,7 @@ impl SubmitError {
 
 impl CtLog {
     /// The log behind `log`, whose key `signer` holds, for certificates of the authority with the chain `authority` and for chains
-    /// that lead to one of `roots`. The authority's own certificates are kept in `issuers` from now on. It blocks.
+    /// that lead to one of `roots`; `audit` is told of what others submit. The authority's own certificates are kept in `issuers` from now on. It blocks.
     ///
     /// # Errors
     /// [`IssuersError`] if they cannot be.
@@ -99,6 +101,7 @@ impl CtLog {
         authority: &[Certificate],
         roots: Vec<Certificate>,
         issuers: Issuers,
+        audit: Arc<Audit>,
     ) -> Result<Self, IssuersError> {
         issuers.keep(authority)?;
         let mut accepted: Vec<Certificate> = Vec::new();
@@ -107,11 +110,12 @@ impl CtLog {
                 accepted.push(root);
             }
         }
-        Ok(Self { log, signer, roots: accepted.into(), issuers: Arc::new(issuers) })
+        Ok(Self { log, signer, roots: accepted.into(), issuers: Arc::new(issuers), audit })
     }
 
     /// Logs a precertificate of the own authority: the entry that the log signs, the precertificate itself and the chain above
-    /// it, none of which is checked again. Returns the log's timestamp once the entry is durable.
+    /// it, none of which is checked again, and what the audit log says about it. Returns the log's timestamp once all that is
+    /// durable.
     ///
     /// # Errors
     /// [`SubmitError`].
@@ -121,9 +125,11 @@ impl CtLog {
         tbs: Vec<u8>,
         precertificate: Vec<u8>,
         chain: &[Certificate],
+        audit: Vec<u8>,
     ) -> Result<SignedCertificateTimestamp, SubmitError> {
         let fingerprints = chain.iter().map(|issuer| sha256(issuer.der())).collect();
-        self.promise(Submission::precertificate(issuer_key_hash, tbs, precertificate, fingerprints)?).await
+        let submission = Submission::precertificate(issuer_key_hash, tbs, precertificate, fingerprints)?;
+        self.promise(submission.with_audit(audit)).await
     }
 
     /// Logs a checked submission. Returns the log's timestamp, whose extension names the index (C2SP static-ct-api), once the
@@ -155,9 +161,10 @@ impl CertificateLog for CtLog {
         tbs: Vec<u8>,
         precertificate: Vec<u8>,
         chain: &'a [Certificate],
+        audit: Vec<u8>,
     ) -> fulcio::Submission<'a> {
         Box::pin(async move {
-            let submitted = self.submit(issuer_key_hash, tbs, precertificate, chain).await;
+            let submitted = self.submit(issuer_key_hash, tbs, precertificate, chain, audit).await;
             submitted.map_err(|error| SubmissionError { code: error.code(), message: error.to_string() })
         })
     }

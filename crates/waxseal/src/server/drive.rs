@@ -4,6 +4,7 @@
 //! What arrives meanwhile is the next batch. A second thread publishes tiles, entry bundles and the checkpoint from the records.
 //! An answer is given only for what is durable; a caller that goes away changes nothing about a Plan.
 
+pub mod audit;
 #[cfg(test)]
 mod crash;
 mod error;
@@ -274,6 +275,15 @@ impl LogHandle {
         self.appended(sequenced).await
     }
 
+    /// Puts a row into the audit log, with no entry beside it. When this returns `Ok`, it is durable.
+    ///
+    /// # Errors
+    /// [`AppendError`]; [`AppendError::Empty`] as long as the log has no leaf.
+    pub async fn note(&self, row: Vec<u8>) -> Result<(), AppendError> {
+        let answer = self.0.enqueue(NewEntry::Audit(row))?;
+        answer.await.map_err(|_| AppendError::Stopped)?.map(drop)
+    }
+
     async fn appended(&self, sequenced: Sequenced) -> Result<Appended, AppendError> {
         let Sequenced { index, time, head, batch, repeated } = sequenced;
         let in_batch = batch.filter(|batch| batch.size == head.size).and_then(|batch| {
@@ -476,6 +486,9 @@ impl Driver {
                 (Outcome::New(index), None) => Ok(sequenced(*index, plan.time, false)),
                 (Outcome::Repeats(original), _) => Ok(sequenced(original.index, original.time, true)),
                 (Outcome::Refused(error), _) => Err(error.clone().into()),
+                (Outcome::Noted, Some(refusal)) => Err(refusal()),
+                (Outcome::Noted, None) => Ok(sequenced(head.size, plan.time, false)),
+                (Outcome::TooEarly, _) => Err(AppendError::Empty),
             };
             // Whoever asked may be gone; the entry stays.
             drop(waiter.send(answer));

@@ -2,6 +2,7 @@
 //! behind one listener.
 
 use crate::server::admin::Admin;
+use crate::server::audit::Audit;
 use crate::server::config::{self, Config, ConfigError, Provider, Settings};
 use crate::server::ct::issuers::{Issuers, IssuersError};
 use crate::server::ct::{self, CtLog};
@@ -35,12 +36,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use url::Url;
+use waxseal_authority::audit::{Event, NAMES_MESSAGE, Names, names_key};
 use waxseal_authority::rules::{DEFAULT_AUDIENCE, Rules, RulesError};
 use waxseal_formats::client_config::{ClientConfig, Privacy};
 use waxseal_formats::code::Code;
 use waxseal_io::disk::OsDisk;
 use waxseal_io::jwks::Jwks;
-use waxseal_io::signer::{KeyFiles, KeyPair};
+use waxseal_io::signer::{KeyFiles, KeyPair, Signer as _};
 use waxseal_io::store::{DirectoryLock, StoreError, sync_directory};
 use waxseal_io::system;
 use waxseal_io::transport::{Http, PlainHttp};
@@ -64,6 +66,7 @@ struct Reloadable {
     rules: Arc<CurrentRules>,
     admission: Arc<Admission>,
     jwks: Arc<Jwks>,
+    audit: Arc<Audit>,
     tls: Option<Arc<Tls>>,
     status: Arc<Status>,
 }
@@ -264,8 +267,9 @@ impl Instance {
     /// What takes up changes of the configuration that this instance was started with.
     #[must_use]
     pub fn reloader(&self, config: Config) -> Reloader {
-        let Reloadable { rules, admission, jwks, tls, status } = &self.reload;
+        let Reloadable { rules, admission, jwks, audit, tls, status } = &self.reload;
         let (rules, admission, jwks) = (Arc::clone(rules), Arc::clone(admission), Arc::clone(jwks));
+        let audit = Arc::clone(audit);
         let started = rules.load();
         let named = issuer_keys::files(&started.rules, config.settings.rules.as_deref());
         let part = RulesPart::new(Vec::new(), named, move |loaded, sources| {
@@ -274,6 +278,8 @@ impl Instance {
             let same = writers.authorities().eq(before.authorities());
             admission.replace(writers.clone());
             jwks.replace_sources(sources);
+            let candidate = loaded.candidate.as_ref().map(Rules::digest);
+            audit.note(&Event::Rules { rules: loaded.rules.digest(), candidate });
             rules.replace(loaded.rules, loaded.candidate);
             if same { Vec::new() } else { vec!["writes: ca"] }
         });
@@ -285,6 +291,7 @@ impl Instance {
     /// Answers requests until `shutdown` is done, then finishes those under way and closes the logs.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) {
         let renewal = tokio::spawn(self.operator.tuf().keep_fresh());
+        let writing = tokio::spawn(Arc::clone(&self.reload.audit).keep());
         let admin = Admin::listen(&self.data_dir, Arc::clone(&self.operator));
         if let Err(error) = &admin {
             tracing::warn!(%error, "`waxseal log` cannot reach this instance: it has to be stopped for it");
@@ -298,6 +305,10 @@ impl Instance {
             operations.abort();
         }
         renewal.abort();
+        writing.abort();
+        let audit = self.reload.audit;
+        audit.note(&Event::Stopped);
+        audit.finish().await;
         drop(admin);
         let operator = self.operator;
         blocking(move || operator.close()).await;
@@ -327,6 +338,7 @@ struct Opened {
     material: Material,
     logs: Logs,
     ct_log: CtLog,
+    audit: Arc<Audit>,
     admission: Arc<Admission>,
     /// The demo provider, if that is who vouches.
     idp: Option<Arc<Idp>>,
@@ -350,11 +362,17 @@ impl Opened {
         let (ct, ct_signer) = (logs.ct.handle(), material.ct_signer.clone());
         // Whose certificates sign entries, their certificates are logged.
         let listed = rules.writers().authorities().cloned().collect();
-        let ct_log = CtLog::new(ct, ct_signer, material.ca.chain(), listed, issuers)?;
+        let names = if settings.audit.identities {
+            Names::Plain
+        } else {
+            Names::Hashed(names_key(&material.audit_signer.sign(NAMES_MESSAGE).map_err(MaterialError::from)?))
+        };
+        let audit = Audit::new(ct.clone(), names);
+        let ct_log = CtLog::new(ct, ct_signer, material.ca.chain(), listed, issuers, Arc::clone(&audit))?;
         let admission = Arc::new(Admission::new(rules.writers().clone(), material.ca.clone()));
         let idp = if demo { Some(Arc::new(Idp::open(data_dir, url)?)) } else { None };
         let (url, settings) = (url.to_owned(), settings.clone());
-        Ok(Self { url, rules, candidate, settings, lock, material, logs, ct_log, admission, idp })
+        Ok(Self { url, rules, candidate, settings, lock, material, logs, ct_log, audit, admission, idp })
     }
 
     /// As it was last told to clients.
@@ -395,7 +413,8 @@ impl Opened {
             }
         };
         let (client, root) = (self.client(), self.root_key());
-        let Self { url, rules, candidate, settings, lock, material, logs, ct_log, admission, idp } = self;
+        let Self { url, rules, candidate, settings, lock, material, logs, ct_log, audit, admission, idp } = self;
+        audit.note(&Event::Started { rules: rules.digest() });
         let jwks = {
             let own = idp.as_ref().map(|idp| idp.keys()).unwrap_or_default();
             Arc::new(Jwks::new(Arc::new(Http::new(PlainHttp::LoopbackOnly)), own))
@@ -424,6 +443,7 @@ impl Opened {
             log: Arc::new(ct_log.clone()),
             admission: Arc::clone(&admission),
             metrics: Arc::clone(&metrics),
+            audit: Arc::clone(&audit),
             per_identity: settings.limits.certificates_per_minute.and_then(NonZeroU32::new),
         })?;
 
@@ -456,7 +476,7 @@ impl Opened {
             .fallback(gateway::not_found)
             .method_not_allowed_fallback(gateway::method_not_allowed);
         let router = metrics.watch(routes);
-        let reload = Reloadable { rules, admission: admitting, jwks, tls: front.tls.clone(), status: reloads };
+        let reload = Reloadable { rules, admission: admitting, jwks, audit, tls: front.tls.clone(), status: reloads };
         Ok(Instance { url, front, router, operations, privacy, data_dir, operator, reload, _lock: lock })
     }
 }

@@ -32,7 +32,9 @@ use waxseal_io::system;
 /// Name of the file that says what a data directory is; one that has it is whole.
 pub const MANIFEST: &str = "instance.json";
 /// The layout of the data directory that this program reads and writes.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
+/// The format since which records have audit rows: programs that know none of them do not open it.
+const AUDIT_SINCE: u32 = 3;
 /// The format since which there is a Rekor v1 log, and since which the directory says what its logs keep.
 const REKOR_V1_SINCE: u32 = 2;
 /// Largest file of those read here, in bytes.
@@ -60,6 +62,8 @@ pub struct Material {
     pub frozen: Frozen,
     /// The key of the Rekor v1 log (P-256).
     pub rekor_v1_signer: Arc<KeyPair>,
+    /// The key (Ed25519) that the key of the names in the audit log follows from.
+    pub audit_signer: Arc<KeyPair>,
     /// What its logs keep. It cannot change: what a log did not keep cannot be served, and what it kept does not go away.
     pub privacy: Privacy,
     manifest: PathBuf,
@@ -327,6 +331,7 @@ impl Material {
             shards: shards.iter().map(|record| folder.shard(*record)).collect::<Result<_, _>>()?,
             frozen,
             rekor_v1_signer: Arc::new(folder.key_since(REKOR_V1_SINCE, "rekor-v1", KeyKind::EcdsaP256)?),
+            audit_signer: Arc::new(folder.key_since(AUDIT_SINCE, "audit", KeyKind::Ed25519)?),
             privacy,
             manifest: folder.data_dir.join(MANIFEST),
             keys: Arc::clone(folder.keys),

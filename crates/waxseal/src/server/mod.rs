@@ -1,6 +1,7 @@
 //! The signing instance: one process, one origin.
 
 pub mod admin;
+pub mod audit;
 pub mod config;
 pub mod ct;
 pub mod describe;

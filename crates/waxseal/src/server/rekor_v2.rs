@@ -79,7 +79,9 @@ impl RekorV2 {
         let entry = admit(&request)?;
         let canonical = match &entry {
             NewEntry::Leaf { body, .. } => body.clone(),
-            NewEntry::Ct(_) => return Err(Refusal::plain(Status::Internal, "a Rekor entry became a certificate")),
+            NewEntry::Ct(_) | NewEntry::Audit(_) => {
+                return Err(Refusal::plain(Status::Internal, "a Rekor entry became a certificate"));
+            }
         };
         let (log, appended) = self.append(entry).await?;
         Ok((appended.index, answer(&log, appended, canonical)))
@@ -173,7 +175,7 @@ impl From<AppendError> for Refusal {
         let status = match &error {
             AppendError::Busy => Status::Exhausted,
             AppendError::Frozen => Status::Frozen,
-            AppendError::Full | AppendError::Stopped => Status::Unavailable,
+            AppendError::Full | AppendError::Stopped | AppendError::Empty => Status::Unavailable,
             AppendError::Entry(_) => Status::InvalidArgument,
             AppendError::Signer(_) | AppendError::Tree(_) => Status::Internal,
         };

@@ -2,11 +2,13 @@
 
 use super::answer::Refusal;
 use super::{CtLog, SubmitError};
+use crate::server::audit::Asked;
 use crate::server::gateway::{json_answer, read_body};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use std::sync::Arc;
+use waxseal_authority::audit::Event;
 use waxseal_formats::json::{self, Node};
 use waxseal_log::ct::chain::{Chain, Kind};
 
@@ -23,6 +25,7 @@ pub(super) async fn add_pre_chain(ct: State<CtLog>, request: Request) -> Result<
 }
 
 async fn add(State(ct): State<CtLog>, kind: Kind, request: Request) -> Result<Response, Refusal> {
+    let row = ct.audit.row(&Event::Submitted, &Asked::by(&request));
     let body = read_body(request, MAX_BODY_LEN).await?;
     let document = json::parse(&body, MAX_BODY_LEN)?;
     let certificates = Node::root(&document).repeated("chain")?;
@@ -37,6 +40,6 @@ async fn add(State(ct): State<CtLog>, kind: Kind, request: Request) -> Result<Re
         Ok(submission)
     });
     let submission = checked.await.map_err(|_| SubmitError::Stopped)??;
-    let sct = ct.promise(submission).await?;
+    let sct = ct.promise(submission.with_audit(row)).await?;
     Ok(json_answer(StatusCode::OK, sct.to_add_chain_response().map_err(SubmitError::Sct)?))
 }

@@ -3,6 +3,7 @@
 use super::issuers::Issuers;
 use super::submissions::MAX_BODY_LEN;
 use super::{CtLog, routes};
+use crate::server::audit::Audit;
 use crate::server::drive::{Log, Settings};
 use crate::server::fulcio::CertificateLog as _;
 use crate::server::gateway;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use tower::ServiceExt as _;
+use waxseal_authority::audit::Names;
 use waxseal_formats::checkpoint::SignedCheckpoint;
 use waxseal_formats::code::Code;
 use waxseal_formats::crypto::{KeyKind, sha256};
@@ -56,7 +58,8 @@ impl Instance {
 
     fn ct(directory: &tempfile::TempDir, log: &Log, key: &Arc<KeyPair>, issuers: &[Certificate]) -> CtLog {
         let kept = Issuers::open(Arc::new(OsDisk), &directory.path().join("public")).expect("issuers");
-        CtLog::new(log.handle(), key.clone(), issuers, Vec::new(), kept).expect("issuers kept")
+        CtLog::new(log.handle(), key.clone(), issuers, Vec::new(), kept, Audit::new(log.handle(), Names::Plain))
+            .expect("issuers kept")
     }
 
     fn restart(mut self) -> Self {
@@ -135,7 +138,8 @@ async fn submit(instance: &Instance, entry: &TileLeaf) -> SignedCertificateTimes
     let SignedEntry::Precertificate { issuer_key_hash, tbs } = &entry.timestamped.entry else { panic!() };
     let precertificate = entry.precertificate.clone().expect("precertificate");
     let issuers = instance.issuers.clone();
-    let submitted = instance.ct.submit_precertificate(*issuer_key_hash, tbs.clone(), precertificate, &issuers);
+    let submitted =
+        instance.ct.submit_precertificate(*issuer_key_hash, tbs.clone(), precertificate, &issuers, b"{}".to_vec());
     let sct = submitted.await.expect("logged");
     sct.verify(instance.key.public_key(), &entry.timestamped.entry).expect("SCT");
     assert_eq!(sct.log_id, instance.key.public_key().spki_sha256());
@@ -218,7 +222,7 @@ async fn issuers_and_roots_are_served() {
 #[tokio::test]
 async fn an_oversized_precertificate_is_refused_and_not_logged() {
     let instance = Instance::new(Vec::new());
-    let submitted = instance.ct.submit_precertificate([0; 32], Vec::new(), vec![0; 70_000], &[]).await;
+    let submitted = instance.ct.submit_precertificate([0; 32], Vec::new(), vec![0; 70_000], &[], Vec::new()).await;
     assert_eq!(submitted.expect_err("refused").code, Code::INPUT_TOO_LARGE);
     assert_eq!(instance.log.handle().head().size, 0);
 }
@@ -265,7 +269,15 @@ async fn chains_of_a_configured_root_are_taken() {
 
     let kept = Issuers::open(Arc::new(OsDisk), &instance.directory.path().join("public")).expect("issuers");
     let roots = issuers.last().cloned().into_iter().collect();
-    instance.ct = CtLog::new(instance.log.handle(), instance.key.clone(), &[], roots, kept).expect("issuers kept");
+    instance.ct = CtLog::new(
+        instance.log.handle(),
+        instance.key.clone(),
+        &[],
+        roots,
+        kept,
+        Audit::new(instance.log.handle(), Names::Plain),
+    )
+    .expect("issuers kept");
     instance.router = routes(instance.ct.clone());
     assert_eq!(instance.add(ADD_PRE_CHAIN, &chain).await.0, StatusCode::OK);
     let accepted = instance.json("/ctlog/ct/v1/get-roots").await;
@@ -306,7 +318,9 @@ async fn two_tiles(bodies: Bodies) -> Option<(Instance, Vec<Hash>)> {
         tokio::spawn(async move {
             let SignedEntry::Precertificate { issuer_key_hash, tbs } = entry.timestamped.entry else { panic!() };
             let precertificate = entry.precertificate.expect("precertificate");
-            ct.submit_precertificate(issuer_key_hash, tbs, precertificate, &issuers).await.expect("logged")
+            ct.submit_precertificate(issuer_key_hash, tbs, precertificate, &issuers, b"{}".to_vec())
+                .await
+                .expect("logged")
         })
     });
     for append in appends.collect::<Vec<_>>() {

@@ -106,6 +106,9 @@ pub enum AppendError {
     /// The log has stopped, or is being stopped.
     #[error("the log has stopped")]
     Stopped,
+    /// A row of the audit log, for a log that has no leaf yet.
+    #[error("the log has no entry yet")]
+    Empty,
     /// The entry cannot become a leaf.
     #[error(transparent)]
     Entry(#[from] CtError),
@@ -122,7 +125,7 @@ impl AppendError {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::Busy | Self::Full => Code::LOG_BUSY,
+            Self::Busy | Self::Full | Self::Empty => Code::LOG_BUSY,
             Self::Frozen => Code::LOG_FROZEN,
             Self::Stopped => Code::LOG_STORE_FAILED,
             Self::Signer(_) => Code::KEY_UNAVAILABLE,

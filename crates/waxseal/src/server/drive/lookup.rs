@@ -123,7 +123,7 @@ impl LogHandle {
         let index = self.0.index.as_ref()?;
         let size = self.0.committed_size.load(Ordering::Acquire);
         let forgotten = size.checked_sub(self.0.settings.window as u64 / 2).filter(|forgotten| *forgotten > 0)?;
-        let hash = *entry.identity();
+        let hash = *entry.identity()?;
         let kind = match self.profile().face {
             Face::StaticCt => Kind::Identity,
             Face::RekorV1 | Face::RekorV2 => Kind::Leaf,

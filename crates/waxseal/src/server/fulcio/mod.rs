@@ -12,6 +12,7 @@ mod v1;
 
 pub use request::MAX_BODY_LEN;
 
+use super::audit::{Asked, Audit};
 use super::gateway::{Refusal, Status, json_answer, method_not_allowed, read_body};
 use super::rules::{CurrentRules, Enforced};
 use super::signing;
@@ -31,6 +32,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use tokens::{Spent, SpentError, TokenHash, Verified};
 use tracing::{debug, error, info};
+use waxseal_authority::audit::{Event, Shown};
 use waxseal_authority::ca::{CaError, CaIssuer, Issuance};
 use waxseal_authority::challenge::ChallengeError;
 use waxseal_authority::oidc::{Claims, TokenError, UnverifiedToken};
@@ -59,7 +61,8 @@ pub trait CertificateLog: Send + Sync {
     fn public_key(&self) -> &PublicKey;
 
     /// Logs a precertificate and returns the log's promise once the entry is durable: SHA-256 of the issuer's
-    /// SubjectPublicKeyInfo, the TBSCertificate without poison, the DER precertificate, and the chain above it.
+    /// SubjectPublicKeyInfo, the TBSCertificate without poison, the DER precertificate, the chain above it, and the row of the
+    /// audit log that becomes durable with it.
     ///
     /// # Errors
     /// [`SubmissionError`] if there is no promise.
@@ -69,6 +72,7 @@ pub trait CertificateLog: Send + Sync {
         tbs: Vec<u8>,
         precertificate: Vec<u8>,
         chain: &'a [Certificate],
+        audit: Vec<u8>,
     ) -> Submission<'a>;
 }
 
@@ -90,6 +94,7 @@ pub struct Fulcio {
     log: Arc<dyn CertificateLog>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
+    audit: Arc<Audit>,
     verified: Verified,
     spent: Spent,
     limits: Limits,
@@ -111,6 +116,8 @@ pub struct Parts {
     pub admission: Arc<Admission>,
     /// Where decisions are counted.
     pub metrics: Arc<Metrics>,
+    /// Where they are written down.
+    pub audit: Arc<Audit>,
     /// Certificates of one identity in a minute.
     pub per_identity: Option<NonZeroU32>,
 }
@@ -126,37 +133,57 @@ impl Fulcio {
     /// # Errors
     /// [`OtherKey`].
     pub fn new(parts: Parts) -> Result<Self, OtherKey> {
-        let Parts { issuer, signer, rules, jwks, log, admission, metrics, per_identity } = parts;
+        let Parts { issuer, signer, rules, jwks, log, admission, metrics, audit, per_identity } = parts;
         if signer.public_key() != issuer.key() || signer.algorithm() != issuer.algorithm() {
             return Err(OtherKey);
         }
         let (verified, spent, limits) = (Verified::default(), Spent::default(), Limits::new(per_identity));
-        Ok(Self { issuer, signer, rules, jwks, log, admission, metrics, verified, spent, limits })
+        Ok(Self { issuer, signer, rules, jwks, log, admission, metrics, audit, verified, spent, limits })
     }
 
-    /// Decides about a request, and counts the decision.
-    async fn decide_and_issue(&self, request: Result<SigningRequest, Refusal>) -> Result<Certificate, Refusal> {
+    /// Decides about a request, counts the decision, and writes down a refusal.
+    async fn decide_and_issue(
+        &self,
+        request: Result<SigningRequest, Refusal>,
+        asked: &Asked,
+    ) -> Result<Certificate, Refusal> {
+        let token = request.as_ref().map(|request| tokens::hash(&request.token)).ok();
         let issued = match request {
-            Ok(request) => self.issue(request).await,
-            Err(refusal) => Err(refusal),
+            Ok(request) => self.issue(request, asked).await,
+            Err(refusal) => Err(refusal.into()),
         };
-        match &issued {
-            Ok(_) => self.metrics.decided(SERVICE, None),
-            Err(refusal) => self.metrics.decided(SERVICE, Some(refusal.code.unwrap_or(Code::INPUT_MALFORMED))),
+        match issued {
+            Ok(certificate) => {
+                self.metrics.decided(SERVICE, None);
+                Ok(certificate)
+            }
+            Err(NotIssued { refusal, issuer, denied }) => {
+                let code = refusal.code.unwrap_or(Code::INPUT_MALFORMED);
+                self.metrics.decided(SERVICE, Some(code));
+                // What is no request for a certificate is nobody's refusal.
+                if let Some(token) = token {
+                    let shown = Shown { token, issuer: issuer.as_deref() };
+                    self.audit.denied(code, &Event::Denied { code, shown, denied: denied.as_ref() }, asked);
+                }
+                Err(refusal)
+            }
         }
-        issued
     }
 
-    async fn issue(&self, request: SigningRequest) -> Result<Certificate, Refusal> {
+    async fn issue(&self, request: SigningRequest, asked: &Asked) -> Result<Certificate, NotIssued> {
         // One set of rules from the token to the decision.
         let enforced = self.rules.load();
         let token = tokens::hash(&request.token);
         let claims = self.verify_token(&enforced, &request.token, token).await?;
         let decided = enforced.rules.decide(&claims);
-        self.try_candidate(&enforced, &claims, &decided);
-        let grant = decided?;
+        self.try_candidate(&enforced, &claims, &decided, token);
+        let grant = decided.map_err(|denied| NotIssued {
+            refusal: denied.clone().into(),
+            issuer: Some(claims.issuer().to_owned()),
+            denied: Some(denied),
+        })?;
         let key = request.key.prove(&grant)?;
-        let now = system::now();
+        let (now, serial) = (system::now(), system::random());
         // From here on there will be a certificate, unless this side fails.
         let accepted = enforced.rules.accepted(claims.issuer());
         let of_issuer = accepted.as_ref().and_then(|accepted| accepted.limits().certificates_per_minute);
@@ -165,14 +192,16 @@ impl Fulcio {
         if accepted.is_some_and(|accepted| accepted.single_use()) {
             self.spent.spend(&claims, token, now)?;
         }
-        let issuance = Issuance::new(&self.issuer, &grant, &key, now, system::random())?;
+        let issuance = Issuance::new(&self.issuer, &grant, &key, now, serial)?;
         let signature = self.sign(issuance.message()).await?;
         let precertificate = issuance.finish(&signature)?;
+        let event = Event::Issued { grant: &grant, token, serial: precertificate.certificate().serial() };
         let submission = self.log.submit_precertificate(
             self.issuer.key().spki_sha256(),
             precertificate.signed_part().to_vec(),
             precertificate.certificate().der().to_vec(),
             self.issuer.chain(),
+            self.audit.row(&event, asked),
         );
         let sct = submission.await?;
         let certificate = precertificate.embed(&sct, self.log.public_key())?;
@@ -200,19 +229,22 @@ impl Fulcio {
     }
 
     /// What the candidate rules would have decided otherwise; they decide nothing.
-    fn try_candidate(&self, enforced: &Enforced, claims: &Claims, decided: &Result<Grant, Denied>) {
+    fn try_candidate(&self, enforced: &Enforced, claims: &Claims, decided: &Result<Grant, Denied>, token: TokenHash) {
         let Some(candidate) = &enforced.candidate else { return };
-        let code = match compare(decided, candidate, claims) {
-            None => return,
-            Some(Difference::Admits { rule }) => {
+        let Some(difference) = compare(decided, candidate, claims) else { return };
+        // As many as refusals, since strangers can cause them.
+        let event = Event::Candidate { difference: &difference, token };
+        self.audit.denied(Code::RULE_DENIED, &event, &Asked::default());
+        let code = match &difference {
+            Difference::Admits { rule } => {
                 info!(rule, "the candidate rules would admit what was denied");
                 None
             }
-            Some(Difference::Denies { rule, code }) => {
+            Difference::Denies { rule, code } => {
                 info!(rule, %code, "the candidate rules would deny what was admitted");
-                Some(code)
+                Some(*code)
             }
-            Some(Difference::Otherwise { enforced, candidate }) => {
+            Difference::Otherwise { enforced, candidate } => {
                 info!(rule = enforced, candidate, "the candidate rules would admit otherwise");
                 None
             }
@@ -241,9 +273,9 @@ pub fn routes(fulcio: Arc<Fulcio>) -> Router {
 }
 
 async fn signing_certificate(State(fulcio): State<Arc<Fulcio>>, request: Request) -> Response {
-    let header_token = bearer_token(request.headers()).map(str::to_owned);
+    let (asked, header_token) = (Asked::by(&request), bearer_token(request.headers()).map(str::to_owned));
     let request = read_body(request, MAX_BODY_LEN).await.and_then(|body| SigningRequest::parse(&body, header_token));
-    match fulcio.decide_and_issue(request).await {
+    match fulcio.decide_and_issue(request, &asked).await {
         Ok(certificate) => {
             let chain = [&certificate].into_iter().chain(fulcio.issuer.chain());
             let certificates: Vec<String> = chain.map(|one| one.to_pem().trim_end().to_owned()).collect();
@@ -267,6 +299,21 @@ async fn configuration(State(fulcio): State<Arc<Fulcio>>) -> Response {
 /// The token of `Authorization: Bearer …`. The scheme is taken in this case only, as Fulcio does.
 fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+}
+
+/// Why there is no certificate, for the one who asked and for the audit log.
+struct NotIssued {
+    refusal: Refusal,
+    /// The issuer of a token that was verified.
+    issuer: Option<String>,
+    /// What the rules said.
+    denied: Option<Denied>,
+}
+
+impl<E: Into<Refusal>> From<E> for NotIssued {
+    fn from(error: E) -> Self {
+        Self { refusal: error.into(), issuer: None, denied: None }
+    }
 }
 
 /// This side is at fault: the details go into the log, not into the answer.

@@ -2,6 +2,7 @@
 //!
 //! The same walk as in version 2; the certificate comes as PEM, and the success is exactly 201.
 
+use super::super::audit::Asked;
 use super::super::gateway::{method_not_allowed, read_body};
 use super::request::{MAX_BODY_LEN, SigningRequest};
 use super::{Fulcio, bearer_token};
@@ -22,9 +23,9 @@ pub(super) fn routes() -> Router<Arc<Fulcio>> {
 }
 
 async fn signing_certificate(State(fulcio): State<Arc<Fulcio>>, request: Request) -> Response {
-    let header_token = bearer_token(request.headers()).map(str::to_owned);
+    let (asked, header_token) = (Asked::by(&request), bearer_token(request.headers()).map(str::to_owned));
     let request = read_body(request, MAX_BODY_LEN).await.and_then(|body| SigningRequest::parse_v1(&body, header_token));
-    match fulcio.decide_and_issue(request).await {
+    match fulcio.decide_and_issue(request, &asked).await {
         Ok(certificate) => {
             let chain = [&certificate].into_iter().chain(fulcio.issuer.chain());
             pem_answer(StatusCode::CREATED, chain)

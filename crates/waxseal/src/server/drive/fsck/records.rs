@@ -13,6 +13,7 @@ use waxseal_io::disk::OsDisk;
 use waxseal_io::file;
 use waxseal_io::index::Check;
 use waxseal_io::store::MAX_SEGMENT;
+use waxseal_log::audit;
 use waxseal_log::dedup::Window;
 use waxseal_log::fsck::{Rest, header_padding, prepared, record_padding, rest};
 use waxseal_log::profile::{Bodies, Profile};
@@ -404,6 +405,9 @@ impl<'a> Walk<'a> {
         }
         if rows::decode(record.rows, record.leaf_hashes.len()).is_none() {
             return Err("the rows for the index are malformed".to_owned());
+        }
+        if audit::decode(record.audit, record.leaf_hashes.len()).is_none() {
+            return Err("the rows of the audit log are malformed".to_owned());
         }
         let batch = tree.state.apply(record).map_err(|error| error.to_string())?;
         batch.extend(&mut tree.tail);
