@@ -1,5 +1,6 @@
 //! A running instance, as users start it, and what it says over HTTP.
 
+mod audit;
 mod ct;
 mod durable;
 mod fsck;

@@ -206,6 +206,12 @@ impl Plan {
         self.leaf_hashes.is_empty() && self.audit.is_empty()
     }
 
+    /// Whether the tree grows. If not, there are audit rows alone: nothing is to be signed, and the record carries the checkpoint
+    /// that the tree has.
+    pub fn grows(&self) -> bool {
+        !self.leaf_hashes.is_empty()
+    }
+
     /// The bytes to be signed with the log's key.
     pub fn to_sign(&self, profile: &Profile) -> Vec<u8> {
         profile.to_sign(&self.checkpoint, self.time)
@@ -214,13 +220,18 @@ impl Plan {
     /// The record to be written, with the signature over [`Plan::to_sign`]. It has no bodies if the log is sealed.
     pub fn record(&self, state: &LogState, salt: &[u8; 16], signature: Vec<u8>) -> Result<Vec<u8>, WalError> {
         let note = state.profile().note(&self.checkpoint, self.time, signature).ok_or(WalError::TooLarge)?;
+        self.record_under(state, salt, &note)
+    }
+
+    /// The record to be written under a checkpoint that is signed already: that of the tree, which does not [grow](Plan::grows).
+    pub fn record_under(&self, state: &LogState, salt: &[u8; 16], note: &str) -> Result<Vec<u8>, WalError> {
         let rows = rows::encode(&self.rows);
         let parts = Parts {
             sequence: state.sequence(),
             chain: &state.chain(),
             time_ms: self.time.0,
             first: self.first,
-            note: &note,
+            note,
             leaf_hashes: &self.leaf_hashes,
             identities: (!self.identities.is_empty()).then_some(self.identities.as_slice()),
             rows: &rows,

@@ -435,16 +435,20 @@ impl Driver {
             self.answer(&plan, waiters, Some(&|| AppendError::Full));
             return Ok(());
         }
-        let signature = match self.signer.sign(&plan.to_sign(&self.shared.profile)) {
-            Ok(signature) => signature,
-            Err(error) => {
-                tracing::error!(%error, "the log's checkpoint could not be signed");
-                let error = Arc::new(error);
-                self.answer(&plan, waiters, Some(&|| AppendError::Signer(error.clone())));
-                return Ok(());
+        let bytes = if plan.grows() {
+            match self.signer.sign(&plan.to_sign(&self.shared.profile)) {
+                Ok(signature) => plan.record(&self.state, &self.salt, signature)?,
+                Err(error) => {
+                    tracing::error!(%error, "the log's checkpoint could not be signed");
+                    let error = Arc::new(error);
+                    self.answer(&plan, waiters, Some(&|| AppendError::Signer(error.clone())));
+                    return Ok(());
+                }
             }
+        } else {
+            let note = self.shared.committed.read().unwrap_or_else(PoisonError::into_inner).head.note.clone();
+            plan.record_under(&self.state, &self.salt, &note)?
         };
-        let bytes = plan.record(&self.state, &self.salt, signature)?;
         // From here on as in recovery: what counts is what the bytes say. A hash that changed in memory since it was computed
         // is found here, before anyone sees the signature.
         let record = Record::parse(&bytes, &self.salt).ok_or(StateError::Order(self.state.sequence()))?;
@@ -452,12 +456,9 @@ impl Driver {
         let batch = Arc::new(self.state.apply(&record)?);
         self.wal.append(&bytes)?;
 
-        let head = Head { size: batch.size, root: batch.root, time: batch.time, note: batch.shared_note() };
-        let mut committed = self.shared.committed.write().unwrap_or_else(PoisonError::into_inner);
-        batch.extend(&mut committed.tail);
-        committed.head = head;
-        committed.batch = Some(batch);
-        drop(committed);
+        if plan.grows() {
+            self.commit_tree(batch);
+        }
         // Before anyone is answered: what was acknowledged is found.
         self.shared.take_in(&record)?;
         self.shared.committed_size.store(plan.checkpoint.size, Ordering::Release);
@@ -469,6 +470,16 @@ impl Driver {
             self.shared.grown.notify_all();
         }
         Ok(())
+    }
+
+    /// The tree with a batch whose record is durable.
+    fn commit_tree(&self, batch: Arc<Batch>) {
+        let head = Head { size: batch.size, root: batch.root, time: batch.time, note: batch.shared_note() };
+        let mut committed = self.shared.committed.write().unwrap_or_else(PoisonError::into_inner);
+        batch.extend(&mut committed.tail);
+        committed.head = head;
+        committed.batch = Some(batch);
+        drop(committed);
     }
 
     /// Answers everyone; new entries with `refusal`, if there is one.
