@@ -13,7 +13,6 @@ use formats::code::Code;
 use formats::crypto::{hmac_sha256, sha256};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use std::net::IpAddr;
 use waxseal_formats as formats;
 
 /// How names are written down.
@@ -54,7 +53,7 @@ pub struct Occasion<'a> {
     /// The request's number, if it was one.
     pub request: Option<&'a str>,
     /// From where it came.
-    pub address: Option<IpAddr>,
+    pub address: Option<&'a str>,
 }
 
 /// A token that was shown, by its hash.
@@ -131,7 +130,7 @@ impl Event<'_> {
             put("request", json!(request));
         }
         if let Some(address) = occasion.address {
-            put("address", json!(names.write(&address.to_string())));
+            put("address", json!(names.write(address)));
         }
         match self {
             Self::Issued { grant, token, serial } => {
@@ -241,11 +240,8 @@ mod tests {
     use serde_json::{Value, json};
     use waxseal_formats::code::Code;
 
-    const OCCASION: Occasion<'_> = Occasion {
-        time: Timestamp::UNIX_EPOCH,
-        request: Some("r-1"),
-        address: Some(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7))),
-    };
+    const OCCASION: Occasion<'_> =
+        Occasion { time: Timestamp::UNIX_EPOCH, request: Some("r-1"), address: Some("192.0.2.7") };
 
     fn row(event: &Event<'_>, names: &Names) -> Value {
         serde_json::from_slice(&event.row(&OCCASION, names)).expect("JSON")

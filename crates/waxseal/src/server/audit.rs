@@ -48,7 +48,7 @@ struct Waiting {
 #[derive(Clone, Debug, Default)]
 pub struct Asked {
     request: Option<RequestId>,
-    address: Option<ClientAddress>,
+    address: Option<String>,
 }
 
 impl Asked {
@@ -56,14 +56,15 @@ impl Asked {
     #[must_use]
     pub fn by(request: &Request) -> Self {
         let extensions = request.extensions();
-        Self { request: extensions.get().cloned(), address: extensions.get().copied() }
+        let address = extensions.get().map(|ClientAddress(address)| address.to_string());
+        Self { request: extensions.get().cloned(), address }
     }
 
     fn occasion(&self) -> Occasion<'_> {
         Occasion {
             time: system::now(),
             request: self.request.as_ref().map(RequestId::as_str),
-            address: self.address.map(|ClientAddress(address)| address),
+            address: self.address.as_deref(),
         }
     }
 }
