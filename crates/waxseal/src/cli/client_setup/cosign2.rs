@@ -1,0 +1,28 @@
+//! cosign 2: the same repository as cosign 3, and the flags that make it write and read the bundles of today.
+
+use super::{Setup, Step, quoted, token};
+
+pub(super) fn steps(setup: &Setup<'_>) -> Vec<Step> {
+    let Setup { instance, root_sha256, .. } = setup;
+    let (identity, issuer) = (quoted(setup.identity), quoted(&setup.issuer));
+    vec![
+        Step {
+            about: "Once: pin the instance by its root.",
+            command: format!(
+                "cosign initialize --mirror {instance}/tuf --root {instance}/tuf/1.root.json --root-checksum {root_sha256}"
+            ),
+        },
+        token(setup),
+        Step {
+            about: "Sign a file.",
+            command: "cosign sign-blob --yes --new-bundle-format --use-signing-config --identity-token \"$TOKEN\" --bundle artifact.sigstore.json artifact"
+                .to_owned(),
+        },
+        Step {
+            about: "Verify it.",
+            command: format!(
+                "cosign verify-blob --new-bundle-format --use-signed-timestamps --bundle artifact.sigstore.json --certificate-identity {identity} --certificate-oidc-issuer {issuer} artifact"
+            ),
+        },
+    ]
+}
