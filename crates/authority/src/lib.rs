@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod ca;
 pub mod challenge;
+pub mod clock;
 pub mod lint;
 pub mod oidc;
 pub mod provider;

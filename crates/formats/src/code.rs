@@ -91,6 +91,7 @@ codes! {
     TIME_MISSING = "time.missing": "no trusted time proves when the signature was made";
     TIME_OUTSIDE_CERTIFICATE = "time.outside-certificate": "the proven time lies outside the certificate's validity";
     TIME_FUTURE = "time.future": "the proven time lies in the future";
+    TIME_CLOCK_DOUBTFUL = "time.clock-doubtful": "the clock of the timestamp authority cannot be trusted now";
     TIME_TOKEN_INVALID = "time.token-invalid": "the timestamp token is malformed or its signature does not verify";
     TIME_TOKEN_MISMATCH = "time.token-mismatch": "the timestamp token is about another signature";
     TIME_REQUEST_MALFORMED = "time.request-malformed": "the timestamp request cannot be read";

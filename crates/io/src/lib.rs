@@ -4,6 +4,7 @@ pub mod disk;
 pub mod file;
 pub mod index;
 pub mod jwks;
+pub mod ntp;
 pub mod objects;
 pub mod signer;
 pub mod store;

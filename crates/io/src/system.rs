@@ -19,6 +19,14 @@ pub fn random<const N: usize>() -> [u8; N] {
     aws_lc_rs::rand::fill(&mut bytes).expect("the operating system provides randomness");
     bytes
 }
+
+/// The time since the machine was started, suspension included: a clock that nobody sets.
+#[must_use]
+pub fn since_boot() -> std::time::Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    std::time::Duration::try_from(time).unwrap_or_default()
+}
+
 /// Lets the process have as many open files as it may, and returns how many that is; `None` if that is not known.
 pub fn raise_descriptor_limit() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

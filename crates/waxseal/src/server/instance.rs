@@ -3,9 +3,11 @@
 
 use crate::server::admin::Admin;
 use crate::server::audit::Audit;
+use crate::server::clock::Clock;
 use crate::server::config::{self, Config, ConfigError, Provider, Settings};
 use crate::server::ct::issuers::{Issuers, IssuersError};
 use crate::server::ct::{self, CtLog};
+use crate::server::expiry::Expiry;
 use crate::server::first_entry::FirstEntryError;
 use crate::server::front::tls::{Tls, TlsError};
 use crate::server::front::{Bounds, Front};
@@ -35,6 +37,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use url::Url;
 use waxseal_authority::audit::{Event, NAMES_MESSAGE, Names, names_key};
 use waxseal_authority::rules::{DEFAULT_AUDIENCE, Rules, RulesError};
@@ -58,6 +61,8 @@ pub struct Instance {
     data_dir: PathBuf,
     operator: Arc<Operator>,
     reload: Reloadable,
+    clock: Arc<Clock>,
+    expiry: Arc<Expiry>,
     _lock: DirectoryLock,
 }
 
@@ -290,8 +295,11 @@ impl Instance {
 
     /// Answers requests until `shutdown` is done, then finishes those under way and closes the logs.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) {
-        let renewal = tokio::spawn(self.operator.tuf().keep_fresh());
-        let writing = tokio::spawn(Arc::clone(&self.reload.audit).keep());
+        let mut watching = JoinSet::new();
+        watching.spawn(self.operator.tuf().keep_fresh());
+        watching.spawn(Arc::clone(&self.reload.audit).keep());
+        watching.spawn(self.clock.watch());
+        watching.spawn(self.expiry.watch());
         let admin = Admin::listen(&self.data_dir, Arc::clone(&self.operator));
         if let Err(error) = &admin {
             tracing::warn!(%error, "`waxseal log` cannot reach this instance: it has to be stopped for it");
@@ -304,8 +312,7 @@ impl Instance {
         if let Some(operations) = operations {
             operations.abort();
         }
-        renewal.abort();
-        writing.abort();
+        watching.abort_all();
         let audit = self.reload.audit;
         audit.note(&Event::Stopped);
         audit.finish().await;
@@ -429,12 +436,22 @@ impl Opened {
 
         let (v1, v1_signer) = (logs.rekor_v1.handle(), material.rekor_v1_signer.clone());
         let rekor_v1 = RekorV1::open(v1, v1_signer, Arc::clone(&admission)).await?;
-        let tsa = Tsa::new(material.tsa_chain.clone(), material.tsa_signer.clone())?;
+        let clock = Clock::new(settings.timestamps.clone(), logs.ct.handle());
+        let tsa = Tsa::new(material.tsa_chain.clone(), material.tsa_signer.clone(), Arc::clone(&clock))?;
+        let (ca_chain, tsa_chain) = (material.ca.chain().to_vec(), material.tsa_chain.clone());
         let ca = material.ca.clone();
         let ca_signer = material.ca_signer.clone();
         let reloads = Arc::new(Status::default());
         let admitting = Arc::clone(&admission);
-        let metrics = Arc::new(Metrics::new(|registry| reloads.register(registry)));
+        let owner = Arc::clone(&admission);
+        let (host, privacy, data_dir) = (material.host.clone(), material.privacy, settings.data_dir);
+        let operator = Operator::new(data_dir.clone(), url.clone(), client, material, logs, owner, root).await?;
+        let operator = Arc::new(operator);
+        let expiry = Expiry::new(operator.tuf(), &ca_chain, &tsa_chain, front.tls.clone());
+        let metrics = Arc::new(Metrics::new(|registry| {
+            reloads.register(registry);
+            expiry.register(registry);
+        }));
         let fulcio = Fulcio::new(fulcio::Parts {
             issuer: ca,
             signer: ca_signer,
@@ -447,14 +464,17 @@ impl Opened {
             per_identity: settings.limits.certificates_per_minute.and_then(NonZeroU32::new),
         })?;
 
-        let (host, privacy, data_dir) = (material.host.clone(), material.privacy, settings.data_dir);
-        let operator = Operator::new(data_dir.clone(), url.clone(), client, material, logs, admission, root).await?;
-        let operator = Arc::new(operator);
-
         let told = Arc::clone(&reloads);
         let details: Vec<(_, ui::Detail)> = match settings.provider {
             Provider::Demo => Vec::new(),
-            Provider::Outside(_) => vec![("config", Box::new(move || told.to_json()))],
+            Provider::Outside(_) => {
+                let (expiry, keys) = (Arc::clone(&expiry), Arc::clone(&jwks));
+                vec![
+                    ("config", Box::new(move || told.to_json())),
+                    ("expires", Box::new(move || expiry.to_json())),
+                    ("issuers", Box::new(move || issuer_keys::health(&keys))),
+                ]
+            }
         };
         let ui = Ui { url: url.clone(), operator: host, tuf: operator.tuf(), ready: Vec::new(), details };
         let ui = Arc::new(ui);
@@ -477,7 +497,7 @@ impl Opened {
             .method_not_allowed_fallback(gateway::method_not_allowed);
         let router = metrics.watch(routes);
         let reload = Reloadable { rules, admission: admitting, jwks, audit, tls: front.tls.clone(), status: reloads };
-        Ok(Instance { url, front, router, operations, privacy, data_dir, operator, reload, _lock: lock })
+        Ok(Instance { url, front, router, operations, privacy, data_dir, operator, reload, clock, expiry, _lock: lock })
     }
 }
 

@@ -3,12 +3,13 @@
 //! A file that cannot be used is the fault of its issuer alone: tokens of that one are refused with the reason, everybody
 //! else signs.
 
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use waxseal_authority::rules::{AcceptedIssuer, CaSource, KeySource, Rules};
 use waxseal_formats::jwt::{JwkSet, MAX_KEY_SET_LEN};
 use waxseal_io::file;
-use waxseal_io::jwks::{Discovery, Source, Sources};
+use waxseal_io::jwks::{Discovery, IssuerHealth, Jwks, Source, Sources};
 
 /// The sources of all issuers of these rules. Paths are relative to the rules file, if there is one. Blocks.
 #[must_use]
@@ -25,6 +26,13 @@ pub fn sources(rules: &Rules, rules_file: Option<&Path>) -> Sources {
         }
     }
     sources
+}
+
+/// What is known of the issuers' keys, for `/readyz`. An issuer that cannot be asked is its own fault: the instance is ready.
+#[must_use]
+pub fn health(jwks: &Jwks) -> Value {
+    let one = |health: IssuerHealth| (health.issuer, json!({"keys": health.keys, "failure": health.failure}));
+    Value::Object(jwks.health().into_iter().map(one).collect())
 }
 
 /// The files that [`sources`] reads: whoever changes one wants it read again.

@@ -2,11 +2,13 @@
 
 pub mod admin;
 pub mod audit;
+pub mod clock;
 pub mod config;
 pub mod ct;
 pub mod describe;
 pub mod drive;
 pub mod examine;
+pub mod expiry;
 pub mod first_entry;
 pub mod front;
 pub mod fulcio;

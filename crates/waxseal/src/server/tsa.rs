@@ -3,6 +3,7 @@
 //! A request is DER (RFC 3161) or JSON; the answer is DER in both cases. A refusal is an HTTP error with a JSON body and not a
 //! PKIStatus, because that is what clients show.
 
+use super::clock::Clock;
 use super::gateway::{Status, read_body};
 use super::signing;
 use axum::Router;
@@ -12,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
 use std::sync::Arc;
+use waxseal_authority::clock::Doubt;
 use waxseal_authority::tsa::{TimestampAuthority, TsaError};
 use waxseal_formats::code::Code;
 use waxseal_formats::tsp::{RequestError, TimeStampReq};
@@ -34,6 +36,7 @@ const ONE_DAY: (HeaderName, HeaderValue) = (header::CACHE_CONTROL, HeaderValue::
 pub struct Tsa {
     authority: TimestampAuthority,
     signer: Arc<dyn Signer>,
+    clock: Arc<Clock>,
     chain_pem: String,
 }
 
@@ -53,13 +56,13 @@ impl Tsa {
     ///
     /// # Errors
     /// [`TsaSetupError`].
-    pub fn new(chain: Vec<Certificate>, signer: Arc<dyn Signer>) -> Result<Self, TsaSetupError> {
+    pub fn new(chain: Vec<Certificate>, signer: Arc<dyn Signer>, clock: Arc<Clock>) -> Result<Self, TsaSetupError> {
         let authority = TimestampAuthority::new(chain)?;
         if signer.public_key() != authority.key() || signer.algorithm() != authority.algorithm() {
             return Err(TsaSetupError::OtherKey);
         }
         let chain_pem = authority.chain().iter().map(Certificate::to_pem).collect();
-        Ok(Self { authority, signer, chain_pem })
+        Ok(Self { authority, signer, clock, chain_pem })
     }
 }
 
@@ -94,7 +97,7 @@ async fn stamp(tsa: Arc<Tsa>, request: Request) -> Result<Vec<u8>, Failure> {
         _ => Failure::new(StatusCode::BAD_REQUEST, Code::INPUT_UNREADABLE, refusal.message),
     })?;
     let request = parse(&body)?;
-    let unsigned = tsa.authority.stamp(&request, system::now(), system::random())?;
+    let unsigned = tsa.authority.stamp(&request, tsa.clock.now()?, system::random())?;
     let signature = signing::sign(&tsa.signer, unsigned.message().to_vec()).await?;
     Ok(unsigned.finish(&signature)?)
 }
@@ -151,6 +154,12 @@ impl From<TsaError> for Failure {
     }
 }
 
+impl From<Doubt> for Failure {
+    fn from(doubt: Doubt) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, doubt.code(), doubt)
+    }
+}
+
 impl From<SignerError> for Failure {
     fn from(error: SignerError) -> Self {
         tracing::error!(%error, "the timestamp key cannot be used");
@@ -166,6 +175,9 @@ impl IntoResponse for Failure {
         let headers = [NO_STORE, (header::CONTENT_TYPE, content_type)];
         let mut response = (self.status, headers, body.to_string()).into_response();
         response.extensions_mut().insert(self.code);
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
+        }
         if let Some(allowed) = self.allowed {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
         }
@@ -176,6 +188,8 @@ impl IntoResponse for Failure {
 #[cfg(test)]
 mod tests {
     use super::{MAX_BODY_LEN, Tsa, TsaSetupError, routes};
+    use crate::server::audit::tests::Audited;
+    use crate::server::clock::tests::trusted;
     use axum::Router;
     use axum::body::Body;
     use axum::extract::Request;
@@ -212,7 +226,8 @@ mod tests {
     fn served() -> (Router, Vec<Certificate>) {
         let key = KeyPair::generate(KeyKind::EcdsaP256).expect("key");
         let chain = chain(&key);
-        (routes(Arc::new(Tsa::new(chain.clone(), Arc::new(key)).expect("authority"))), chain)
+        let clock = trusted(&Audited::new());
+        (routes(Arc::new(Tsa::new(chain.clone(), Arc::new(key), clock).expect("authority"))), chain)
     }
 
     struct Answer {
@@ -335,7 +350,10 @@ mod tests {
     fn a_key_that_is_not_the_certificates_is_refused() {
         let (key, other) =
             (KeyPair::generate(KeyKind::EcdsaP256).expect("key"), KeyPair::generate(KeyKind::EcdsaP256).expect("key"));
-        assert!(matches!(Tsa::new(chain(&key), Arc::new(other)), Err(TsaSetupError::OtherKey)));
+        assert!(matches!(
+            Tsa::new(chain(&key), Arc::new(other), trusted(&Audited::new())),
+            Err(TsaSetupError::OtherKey)
+        ));
     }
 
     /// OpenSSL's verifier accepts our tokens and those of its own queries' hashes.

@@ -247,6 +247,28 @@ impl Tuf {
         self.served().targets.get(name).cloned()
     }
 
+    /// When each of the four roles expires.
+    #[must_use]
+    pub fn expiries(&self) -> Vec<(TopLevel, Time)> {
+        let author = self.author.lock().unwrap_or_else(PoisonError::into_inner);
+        let Current { root, timestamp, snapshot, targets } = &author.current;
+        [
+            root.as_ref().map(|root| (TopLevel::Root, root.expires())),
+            targets.as_ref().map(|targets| (TopLevel::Targets, targets.expires())),
+            snapshot.as_ref().map(|snapshot| (TopLevel::Snapshot, snapshot.expires())),
+            timestamp.as_ref().map(|timestamp| (TopLevel::Timestamp, timestamp.expires())),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// Whether the root is renewed with the others: its key is here.
+    #[must_use]
+    pub const fn renews_root(&self) -> bool {
+        self.signers.root.is_some()
+    }
+
     /// When the first of the four roles expires.
     #[must_use]
     pub fn expires(&self) -> Option<Time> {
