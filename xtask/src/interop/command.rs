@@ -58,6 +58,9 @@ impl Variables {
     }
 }
 
+/// How Go, OpenSSL, Rust and curl; Python's requests; and Node.js are told of a TLS authority.
+const TLS_AUTHORITY: &[&str] = &["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"];
+
 /// Longer than any command takes, shorter than a stuck one would.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -67,6 +70,8 @@ pub(crate) struct Site {
     folder: PathBuf,
     parts: Parts,
     runs: AtomicUsize,
+    /// The authority that issued the servers' TLS certificates, if it is not one that everybody knows.
+    tls_authority: Option<PathBuf>,
 }
 
 /// What Go, Python and Rust print when a program meets its own fault.
@@ -117,7 +122,13 @@ impl Outcome {
 impl Site {
     pub(crate) fn new(folder: PathBuf, parts: Parts) -> anyhow::Result<Self> {
         fs::create_dir_all(folder.join("logs"))?;
-        Ok(Self { folder, parts, runs: AtomicUsize::new(0) })
+        Ok(Self { folder, parts, runs: AtomicUsize::new(0), tls_authority: None })
+    }
+
+    /// The same, where clients believe the TLS authority in this file.
+    #[must_use]
+    pub(crate) fn believing(self, tls_authority: PathBuf) -> Self {
+        Self { tls_authority: Some(tls_authority), ..self }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -155,6 +166,9 @@ impl Site {
             .env("SIGSTORE_JS", self.sigstore_js())
             .current_dir(&self.folder)
             .stdin(Stdio::null());
+        for name in TLS_AUTHORITY {
+            command.envs(self.tls_authority.as_ref().map(|file| (name, file)));
+        }
         if program == Program::SigstoreJs {
             // It looks for a token in its environment when it takes that for the one of a CI job.
             command.env("CI", "1");

@@ -13,6 +13,7 @@ mod instance;
 mod logs;
 mod matrix;
 mod parts;
+mod production;
 mod setup;
 mod timestamps;
 
@@ -79,6 +80,13 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
         println!("\nup --privacy {}", run.privacy());
         let site = Site::new(path.join(run.privacy()), parts.clone())?;
         wrong.extend(fill(&site, run, &arguments.only)?);
+    }
+    if "production".contains(&arguments.only) {
+        println!("\ninit and serve, with TLS and an identity provider of its own");
+        let site = Site::new(path.join("production"), parts)?;
+        let (lines, faults) = production::run(site)?;
+        lines.iter().for_each(|line| println!("{line}"));
+        wrong.extend(faults);
     }
     eprintln!("\ninterop took {:.0} s", start.elapsed().as_secs_f64());
     if wrong.is_empty() {

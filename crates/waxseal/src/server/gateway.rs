@@ -27,8 +27,11 @@ pub enum Status {
     Unimplemented,
     /// The log takes no more entries: 405, gRPC UNIMPLEMENTED, as upstream's frozen logs answer.
     Frozen,
-    /// Too much is under way: 429, gRPC RESOURCE_EXHAUSTED, with Retry-After.
-    Exhausted,
+    /// Too much is under way or was asked for: 429, gRPC RESOURCE_EXHAUSTED, with Retry-After.
+    Exhausted {
+        /// Seconds until it is worth another try.
+        retry_after: u64,
+    },
     /// Nothing can be done at the moment: 503, gRPC UNAVAILABLE, with Retry-After.
     Unavailable,
     /// This side is at fault: 500, gRPC INTERNAL.
@@ -46,7 +49,7 @@ impl Status {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Unimplemented => StatusCode::NOT_IMPLEMENTED,
             Self::Frozen => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Exhausted => StatusCode::TOO_MANY_REQUESTS,
+            Self::Exhausted { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -57,7 +60,7 @@ impl Status {
             Self::InvalidArgument | Self::TooLarge => 3,
             Self::NotFound => 5,
             Self::Forbidden => 7,
-            Self::Exhausted => 8,
+            Self::Exhausted { .. } => 8,
             Self::Unimplemented | Self::Frozen => 12,
             Self::Internal => 13,
             Self::Unavailable => 14,
@@ -103,8 +106,13 @@ impl IntoResponse for Refusal {
             // RFC 9110 §15.5.6 demands the header; its empty value says that no method is left.
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(""));
         }
-        if matches!(self.status, Status::Exhausted | Status::Unavailable) {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        let retry_after = match self.status {
+            Status::Exhausted { retry_after } => Some(retry_after),
+            Status::Unavailable => Some(1),
+            _ => None,
+        };
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
@@ -177,7 +185,7 @@ mod tests {
             value,
             serde_json::json!({"code": 3, "message": "[token.audience] for someone else", "details": []})
         );
-        let response = Refusal::plain(Status::Exhausted, "later").into_response();
-        assert_eq!(response.headers()["retry-after"], "1");
+        let response = Refusal::plain(Status::Exhausted { retry_after: 7 }, "later").into_response();
+        assert_eq!(response.headers()["retry-after"], "7");
     }
 }

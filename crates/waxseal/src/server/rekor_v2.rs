@@ -148,7 +148,7 @@ async fn create_entry(State(rekor): State<Arc<RekorV2>>, request: Request) -> Re
             let code = refusal.code.map_or("", Code::as_str);
             match refusal.status {
                 // The message stays in the answer: it repeats words of the request.
-                Status::InvalidArgument | Status::Forbidden | Status::Exhausted => {
+                Status::InvalidArgument | Status::Forbidden | Status::Exhausted { .. } => {
                     tracing::info!(code, "entry refused")
                 }
                 _ => tracing::error!(code, reason = refusal.message, "entry not logged"),
@@ -173,7 +173,7 @@ impl From<RekorError> for Refusal {
 impl From<AppendError> for Refusal {
     fn from(error: AppendError) -> Self {
         let status = match &error {
-            AppendError::Busy => Status::Exhausted,
+            AppendError::Busy => Status::Exhausted { retry_after: 1 },
             AppendError::Frozen => Status::Frozen,
             AppendError::Full | AppendError::Stopped | AppendError::Empty => Status::Unavailable,
             AppendError::Entry(_) => Status::InvalidArgument,

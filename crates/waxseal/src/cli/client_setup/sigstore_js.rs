@@ -15,9 +15,9 @@ pub(super) fn steps(setup: &Setup<'_>) -> Vec<Step> {
         },
         token(setup),
         Step {
-            about: "Make a statement about a file, and sign it.",
+            about: "Make a statement about a file, and sign it. Without CI in the environment it would log in at the public instance.",
             command: format!(
-                "printf '{statement}' \"$(sha256sum artifact | cut -d' ' -f1)\" > statement.json\nSIGSTORE_ID_TOKEN=$TOKEN sigstore attest statement.json --fulcio-url {instance} --rekor-url {instance} --tsa-server-url {instance} -o artifact.sigstore.json"
+                "printf '{statement}' \"$(sha256sum artifact | cut -d' ' -f1)\" > statement.json\nCI=1 SIGSTORE_ID_TOKEN=$TOKEN sigstore attest statement.json --fulcio-url {instance} --rekor-url {instance} --tsa-server-url {instance} -o artifact.sigstore.json"
             ),
         },
         Step {

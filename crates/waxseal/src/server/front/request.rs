@@ -3,7 +3,7 @@
 use super::Shared;
 use crate::server::gateway::{Refusal, Status};
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -88,8 +88,7 @@ impl Connection {
             let seconds = wait.as_secs().saturating_add(1);
             let message = format!("too many requests from this address; try again in {seconds} s");
             let code = Some(Code::NETWORK_LIMITED);
-            let mut answer = Refusal { status: Status::Exhausted, code, message }.into_response();
-            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            let answer = Refusal { status: Status::Exhausted { retry_after: seconds }, code, message }.into_response();
             tracing::debug!(request = %id, "too many requests of one address");
             return Err(Box::new(id.into_answer(answer)));
         }

@@ -16,7 +16,7 @@ type Buckets = RateLimiter<[u8; 32], HashMapStateStore<[u8; 32]>, DefaultClock>;
 
 /// More than allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{who} may have {allowed} certificates a minute and has had them: try again in {} s", wait.as_secs().saturating_add(1))]
+#[error("{who} may have {allowed} certificates a minute and has had them: try again in {} s", self.retry_after())]
 pub(super) struct Exceeded {
     /// `this identity` or the rule.
     pub who: String,
@@ -24,6 +24,13 @@ pub(super) struct Exceeded {
     pub allowed: NonZeroU32,
     /// Until there is one again.
     pub wait: Duration,
+}
+
+impl Exceeded {
+    /// Whole seconds after which there is one again.
+    pub(super) const fn retry_after(&self) -> u64 {
+        self.wait.as_secs().saturating_add(1)
+    }
 }
 
 /// Counts certificates. A limit that is changed begins anew.

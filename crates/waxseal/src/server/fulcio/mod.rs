@@ -30,7 +30,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
-use tokens::{Spent, SpentError, TokenHash, Verified};
+use tokens::{Spent, SpentError, TokenHash, Verified, spent_name};
 use tracing::{debug, error, info};
 use waxseal_authority::audit::{Event, Shown};
 use waxseal_authority::ca::{CaError, CaIssuer, Issuance};
@@ -175,6 +175,7 @@ impl Fulcio {
         let enforced = self.rules.load();
         let token = tokens::hash(&request.token);
         let claims = self.verify_token(&enforced, &request.token, token).await?;
+        let spent_name = spent_name(claims.issuer(), claims.text("jti").ok().as_deref(), &request.token);
         let decided = enforced.rules.decide(&claims);
         self.try_candidate(&enforced, &claims, &decided, token);
         let grant = decided.map_err(|denied| NotIssued {
@@ -188,10 +189,12 @@ impl Fulcio {
         let accepted = enforced.rules.accepted(claims.issuer());
         let of_issuer = accepted.as_ref().and_then(|accepted| accepted.limits().certificates_per_minute);
         let identity = (claims.issuer(), grant.subject_alt_name().as_str());
+        let once = accepted.is_some_and(|accepted| accepted.single_use()).then_some(spent_name);
+        // Asked before it is counted, since whoever got hold of a spent token must not use up its owner's limit; spent after, since
+        // one that comes too early is still good.
+        once.map_or(Ok(()), |name| self.spent.check(name))?;
         self.limits.count(identity, of_issuer, (grant.rule(), grant.certificates_per_minute()))?;
-        if accepted.is_some_and(|accepted| accepted.single_use()) {
-            self.spent.spend(&claims, token, now)?;
-        }
+        once.map_or(Ok(()), |name| self.spent.spend(name, &claims, now))?;
         let issuance = Issuance::new(&self.issuer, &grant, &key, now, serial)?;
         let signature = self.sign(issuance.message()).await?;
         let precertificate = issuance.finish(&signature)?;
@@ -354,7 +357,8 @@ impl From<SpentError> for Refusal {
 
 impl From<Exceeded> for Refusal {
     fn from(exceeded: Exceeded) -> Self {
-        Self { status: Status::Exhausted, code: Some(Code::RULE_LIMIT), message: exceeded.to_string() }
+        let status = Status::Exhausted { retry_after: exceeded.retry_after() };
+        Self { status, code: Some(Code::RULE_LIMIT), message: exceeded.to_string() }
     }
 }
 

@@ -25,6 +25,16 @@ pub(super) fn hash(token: &str) -> TokenHash {
     sha256(token.as_bytes())
 }
 
+/// A token as it is spent by, so that there is one name for all that its issuer signed once: its `jti`, which the issuer gives
+/// to one token, else what is signed. Its signature has no part in it: from one by ECDSA everybody can make another.
+pub(super) fn spent_name(issuer: &str, jti: Option<&str>, token: &str) -> TokenHash {
+    let signed = token.rsplit_once('.').map_or(token, |(signed, _)| signed);
+    match jti {
+        Some(id) => sha256_concat(&[b"jti\0", issuer.as_bytes(), &[0], id.as_bytes()]),
+        None => sha256_concat(&[b"signed\0", signed.as_bytes()]),
+    }
+}
+
 /// Claims of tokens that were verified lately.
 pub(super) struct Verified(Cache<(u64, TokenHash), Arc<Claims>>);
 
@@ -81,15 +91,20 @@ struct Known {
 }
 
 impl Spent {
-    /// Spends a token: by its `jti`, which its issuer gives to one token, else by itself.
+    /// Whether a token was spent, by its [`spent_name`].
+    ///
+    /// # Errors
+    /// [`SpentError::Used`].
+    pub(super) fn check(&self, name: TokenHash) -> Result<(), SpentError> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.until.contains_key(&name) { Err(SpentError::Used) } else { Ok(()) }
+    }
+
+    /// Spends a token, by its [`spent_name`].
     ///
     /// # Errors
     /// [`SpentError`].
-    pub(super) fn spend(&self, claims: &Claims, token: TokenHash, now: Timestamp) -> Result<(), SpentError> {
-        let name = match claims.text("jti") {
-            Ok(id) => sha256_concat(&[claims.issuer().as_bytes(), &[0], id.as_bytes()]),
-            Err(_) => token,
-        };
+    pub(super) fn spend(&self, name: TokenHash, claims: &Claims, now: Timestamp) -> Result<(), SpentError> {
         // A second more than it is accepted for.
         let until = claims.expires_at().saturating_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX);
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,5 +121,22 @@ impl Spent {
         known.until.insert(name, until);
         known.order.insert((until, name));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spent_name;
+
+    #[test]
+    fn another_signature_of_the_same_claims_is_the_same_token() {
+        let name = |issuer, jti, token| spent_name(issuer, jti, token);
+        let first = name("https://a.example", None, "header.payload.signature");
+        assert_eq!(first, name("https://a.example", None, "header.payload.another"));
+        assert_ne!(first, name("https://a.example", None, "header.other.signature"));
+        let identified = name("https://a.example", Some("1"), "header.payload.signature");
+        assert_eq!(identified, name("https://a.example", Some("1"), "header.other.another"));
+        assert_ne!(identified, name("https://b.example", Some("1"), "header.payload.signature"));
+        assert_ne!(identified, name("https://a.example", Some("2"), "header.payload.signature"));
     }
 }

@@ -1,0 +1,223 @@
+//! An instance as an organisation runs it: made by `init`, run by `serve` over TLS, and an identity provider that nobody here
+//! wrote vouches for its signers.
+
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+
+use super::{
+    command::{Outcome, Site, Variables, Words},
+    parts::Program,
+    setup,
+};
+
+/// Whom the rules admit.
+const ADMITTED: &str = "alice@corp.example";
+/// Whom the same provider vouches for, and no rule admits.
+const STRANGER: &str = "eve@elsewhere.example";
+/// Much longer than a server needs to start.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server, stopped when dropped.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already; there is nothing to say about that here.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// What is asked of the instance besides the lines of `client-setup`.
+struct Question {
+    name: &'static str,
+    /// Whose token is `{token}`.
+    who: &'static str,
+    program: Program,
+    words: Words,
+    /// What a refusal says, if it has to be one.
+    refusal: Option<&'static str>,
+}
+
+const PIN: Words = "initialize --mirror {origin}/tuf --root {data}/tuf/1.root.json";
+
+/// cosign 2 with URLs and without a signing config speaks Fulcio's version 1.
+const QUESTIONS: &[Question] = &[
+    asks("cosign 2 pins it", Program::Cosign2, PIN),
+    asks(
+        "cosign 2 signs by URL",
+        Program::Cosign2,
+        "sign-blob --yes --fulcio-url {origin} --rekor-url {origin} --identity-token {token} --bundle {folder}/v1.json {artifact}",
+    ),
+    asks(
+        "cosign 2 verifies it",
+        Program::Cosign2,
+        "verify-blob --bundle {folder}/v1.json --certificate-identity {identity} --certificate-oidc-issuer {issuer} {artifact}",
+    ),
+    asks("cosign 3 pins it", Program::Cosign, PIN),
+    stranger(Program::Cosign, "sign-blob --yes --identity-token {token} --bundle {folder}/eve.json {artifact}"),
+    stranger(
+        Program::Waxseal,
+        "sign-blob --instance {origin} --identity-token {token} --bundle {folder}/eve.json {artifact}",
+    ),
+    asks("doctor", Program::Waxseal, "doctor --config {config} --identity-token {token}"),
+    asks("audit verify", Program::Waxseal, "audit verify --data-dir {data}"),
+];
+
+const fn asks(name: &'static str, program: Program, words: Words) -> Question {
+    Question { name, who: "alice", program, words, refusal: None }
+}
+
+const fn stranger(program: Program, words: Words) -> Question {
+    Question {
+        name: "a stranger is told that no rule admits him",
+        who: "eve",
+        program,
+        words,
+        refusal: Some("rule.denied"),
+    }
+}
+
+/// Makes and starts both, and asks; returns a line for each question and the reports of what was wrong.
+pub(crate) fn run(site: Site) -> anyhow::Result<(Vec<String>, Vec<String>)> {
+    if !site.has(Program::IdentityProvider) {
+        return Ok((vec!["not asked: there is no identity provider".to_owned()], Vec::new()));
+    }
+    let authority = site.folder().join("tls-ca.pem");
+    let site = site.believing(authority.clone());
+    certify(&authority, site.folder())?;
+    let (provider, variables) = identity_provider(&site)?;
+    let (instance, variables) = instance(&site, variables)?;
+    let (mut lines, mut wrong) = setup::run(&site, &variables)?;
+    for question in QUESTIONS.iter().filter(|question| site.has(question.program)) {
+        let variables = variables.clone().with("token", variables.value(question.who).unwrap_or_default());
+        let outcome = site.run(question.program, question.words, &variables)?;
+        let right = as_expected(&outcome, question.refusal);
+        lines.push(format!("{} ({:?}): {}", question.name, question.program, if right { "ok" } else { "WRONG" }));
+        if !right {
+            wrong.push(format!("{}\n{}", question.name, outcome.report()));
+        }
+    }
+    drop((instance, provider));
+    site.run(Program::Waxseal, "log fsck --data-dir {data}", &variables)?.demand()?;
+    Ok((lines, wrong))
+}
+
+/// A refusal has to say why.
+fn as_expected(outcome: &Outcome, refusal: Option<&str>) -> bool {
+    match refusal {
+        None => outcome.accepted(),
+        Some(code) => outcome.refused() && outcome.stderr.contains(code),
+    }
+}
+
+/// A TLS authority, and in `folder` what it issued for this machine.
+fn certify(authority: &Path, folder: &Path) -> anyhow::Result<()> {
+    let (key, leaf_key) = (rcgen::KeyPair::generate()?, rcgen::KeyPair::generate()?);
+    let mut parameters = rcgen::CertificateParams::new(Vec::new())?;
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    parameters.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+    fs::write(authority, parameters.self_signed(&key)?.pem())?;
+    let issuer = rcgen::Issuer::new(parameters, key);
+    let mut leaf = rcgen::CertificateParams::new(vec!["localhost".to_owned()])?;
+    leaf.distinguished_name = rcgen::DistinguishedName::new();
+    leaf.use_authority_key_identifier_extension = true;
+    leaf.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    fs::write(folder.join("tls.pem"), leaf.signed_by(&leaf_key, &issuer)?.pem())?;
+    secret(&folder.join("tls.key"), &leaf_key.serialize_pem())
+}
+
+/// A file that its owner alone can read.
+fn secret(path: &Path, text: &str) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::write(path, text)?;
+    Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o600))?)
+}
+
+/// The provider, and variables with a token for each of its people.
+fn identity_provider(site: &Site) -> anyhow::Result<(Server, Variables)> {
+    let script = site.folder().join("issuer.mjs");
+    fs::write(&script, include_str!("issuer.mjs"))?;
+    let binary = site.path(Program::IdentityProvider).context("an identity provider")?;
+    let modules = binary.ancestors().nth(2).context("a folder of modules")?;
+    let mut command = site.command(Program::Node)?;
+    command
+        .arg(script)
+        .arg(modules.join("oauth2-mock-server/dist/index.mjs"))
+        .arg(site.folder())
+        .args([format!("alice={ADMITTED}"), format!("eve={STRANGER}")]);
+    let (provider, issuer) = start(command, &site.folder().join("logs/provider.log"))?;
+    let token = |name: &str| fs::read_to_string(site.folder().join(format!("{name}.token")));
+    let variables = Variables::default()
+        .with("issuer", issuer)
+        .with("identity", ADMITTED)
+        .with("alice", token("alice")?)
+        .with("token", token("alice")?)
+        .with("eve", token("eve")?);
+    Ok((provider, variables))
+}
+
+/// The instance, and where it is.
+fn instance(site: &Site, variables: Variables) -> anyhow::Result<(Server, Variables)> {
+    let issuer = variables.value("issuer").unwrap_or_default().to_owned();
+    let rules = site.folder().join("rules.yaml");
+    let rule = format!("{{name: people, issuer: '{issuer}', match: {{email: '*@corp.example'}}}}");
+    fs::write(&rules, format!("issuers:\n  - {{issuer: '{issuer}', type: email}}\nrules:\n  - {rule}\n"))?;
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let artifact = site.folder().join("artifact.txt");
+    fs::write(&artifact, "what a release would be\n")?;
+    let text = |path: PathBuf| path.to_string_lossy().into_owned();
+    let data = site.folder().join("data");
+    let variables = variables
+        .with("origin", format!("https://localhost:{port}"))
+        .with("config", text(data.join("waxseal.yaml")))
+        .with("data", text(data))
+        .with("rules", text(rules))
+        .with("artifact", text(artifact))
+        .with("folder", text(site.folder().to_owned()));
+    site.run(
+        Program::Waxseal,
+        "init --yes --data-dir {data} --public-url {origin} --rules {rules} --login-issuer {issuer} \
+         --tls-certificate {folder}/tls.pem --tls-key {folder}/tls.key",
+        &variables,
+    )?
+    .demand()?;
+    let mut command = site.command(Program::Waxseal)?;
+    command.args(variables.expand("--output json serve --config {config}")?);
+    let (server, _) = start(command, &site.folder().join("logs/serve.log"))?;
+    Ok((server, variables))
+}
+
+/// Starts a server that writes a line when it is ready, and returns the line.
+fn start(mut command: Command, log: &Path) -> anyhow::Result<(Server, String)> {
+    let child = command.stdout(Stdio::piped()).stderr(File::create(log)?).spawn()?;
+    let mut server = Server(child);
+    let stdout = server.0.stdout.take().context("standard output")?;
+    let reader = thread::spawn(move || {
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).map(|_| line)
+    });
+    let start = Instant::now();
+    while !reader.is_finished() && start.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(20));
+    }
+    let failed = || format!("{command:?} is not ready:\n{}", fs::read_to_string(log).unwrap_or_default());
+    if !reader.is_finished() {
+        bail!("{}", failed());
+    }
+    let Ok(line) = reader.join() else { bail!("{}", failed()) };
+    let line = line?.trim().to_owned();
+    if line.is_empty() {
+        bail!("{}", failed());
+    }
+    Ok((server, line))
+}
