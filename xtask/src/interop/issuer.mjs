@@ -1,25 +1,27 @@
-// An identity provider that runs until it is stopped.
+// Identity providers that run until they are stopped.
 //
-//   node issuer.mjs MODULE FOLDER NAME=EMAIL...
+//   node issuer.mjs MODULE FOLDER ISSUERS
 //
-// MODULE is oauth2-mock-server. A token for each e-mail address is written to FOLDER/NAME.token, then the issuer is printed.
+// MODULE is oauth2-mock-server. ISSUERS is JSON, {issuer: {token: claims}}: each issuer gets a server, each token of it is written
+// to FOLDER/TOKEN.token, and {issuer: URL} is printed as one line.
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
-const [module, folder, ...people] = process.argv.slice(2);
+const [module, folder, issuers] = process.argv.slice(2);
 const { OAuth2Server } = await import(pathToFileURL(module));
-const server = new OAuth2Server();
-await server.issuer.keys.generate('RS256');
-await server.start(0, '127.0.0.1');
-for (const person of people) {
-  const [name, email] = person.split('=');
-  const token = await server.issuer.buildToken({
-    scopesOrTransform: (header, payload) => {
-      Object.assign(payload, { sub: name, aud: 'sigstore', email, email_verified: true });
-    },
-  });
-  writeFileSync(join(folder, `${name}.token`), token);
+const urls = {};
+for (const [name, tokens] of Object.entries(JSON.parse(issuers))) {
+  const server = new OAuth2Server();
+  await server.issuer.keys.generate('RS256');
+  await server.start(0, '127.0.0.1');
+  urls[name] = server.issuer.url;
+  for (const [token, claims] of Object.entries(tokens)) {
+    const text = await server.issuer.buildToken({
+      scopesOrTransform: (header, payload) => Object.assign(payload, { aud: 'sigstore' }, claims),
+    });
+    writeFileSync(join(folder, `${token}.token`), text);
+  }
 }
-console.log(server.issuer.url);
+console.log(JSON.stringify(urls));

@@ -8,12 +8,14 @@
 mod certificate;
 mod command;
 mod edit;
+mod fulcio;
 mod http;
 mod instance;
 mod logs;
 mod matrix;
 mod parts;
 mod production;
+mod server;
 mod setup;
 mod timestamps;
 
@@ -83,8 +85,14 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     }
     if "production".contains(&arguments.only) {
         println!("\ninit and serve, with TLS and an identity provider of its own");
-        let site = Site::new(path.join("production"), parts)?;
+        let site = Site::new(path.join("production"), parts.clone())?;
         let (lines, faults) = production::run(site)?;
+        lines.iter().for_each(|line| println!("{line}"));
+        wrong.extend(faults);
+    }
+    if "fulcio".contains(&arguments.only) {
+        println!("\ncertificates beside those of Fulcio");
+        let (lines, faults) = fulcio::run(root, &Site::new(path.join("fulcio"), parts)?)?;
         lines.iter().for_each(|line| println!("{line}"));
         wrong.extend(faults);
     }

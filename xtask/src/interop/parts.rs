@@ -23,6 +23,10 @@ pub(crate) enum Program {
     RekorCli,
     /// The library that @sigstore/cli is made from, through `sign.cjs`.
     SigstoreJsLibrary,
+    /// The reference certificate authority.
+    Fulcio,
+    /// Its package for clients, through `fulcio_client.go`.
+    FulcioClient,
     /// An identity provider that vouches for whatever it is told, through `issuer.mjs`.
     IdentityProvider,
     /// Runs a script in JavaScript.
@@ -47,6 +51,7 @@ const COSIGN: &str = "github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3";
 const COSIGN_2: &str = "github.com/sigstore/cosign/v2/cmd/cosign@v2.6.1";
 const TESSERA_FSCK: &str = "github.com/transparency-dev/tessera/cmd/fsck@v1.0.4";
 const REKOR_CLI: &str = "github.com/sigstore/rekor/cmd/rekor-cli@v1.5.5";
+const FULCIO: &str = "github.com/sigstore/fulcio@v1.8.8";
 const SIGSTORE_PYTHON: &str = "sigstore==4.5.1";
 const SIGSTORE_JS: &str = "@sigstore/cli@0.10.3";
 const IDENTITY_PROVIDER: &str = "oauth2-mock-server@8.2.3";
@@ -88,6 +93,23 @@ const PARTS: &[Part] = &[
         version_argument: "version",
         version: "v1.5.5",
         install: |folder| go_install(folder, GO_FOR_REKOR_CLI, "bin/rekor-cli-1.5.5", REKOR_CLI),
+    },
+    Part {
+        program: Program::Fulcio,
+        name: "fulcio 1.8.8",
+        binary: "bin/fulcio-1.8.8/fulcio",
+        version_argument: "version",
+        version: "v1.8.8",
+        install: fulcio,
+    },
+    Part {
+        program: Program::FulcioClient,
+        name: "fulcio/pkg/api 1.8.8",
+        binary: "fulcio-client-1.8.8/client",
+        // It has no word for its version: the folder has it.
+        version_argument: "version",
+        version: "fulcio_client URL TOKEN SUBJECT",
+        install: fulcio_client,
     },
     Part {
         program: Program::SigstorePython,
@@ -189,6 +211,39 @@ fn go_install(folder: &Path, at_least: (u32, u32), bin: &str, package: &str) -> 
         .env("GOTOOLCHAIN", "local")
         .env("GOFLAGS", "")
         .env("PATH", path))
+}
+
+/// Fulcio, and beside it the configuration of the public instance, which is in its sources.
+fn fulcio(folder: &Path) -> anyhow::Result<()> {
+    let (go, path) = go(folder, GO_FOR_MOST)?;
+    go_install(folder, GO_FOR_MOST, "bin/fulcio-1.8.8", FULCIO)?;
+    let output = Command::new(go)
+        .args(["mod", "download", "-json", FULCIO])
+        .env("GOTOOLCHAIN", "local")
+        .env("GOFLAGS", "")
+        .env("PATH", path)
+        .output()?;
+    let module: serde_json::Value = serde_json::from_slice(&output.stdout).context("go mod download")?;
+    let sources = module.get("Dir").and_then(serde_json::Value::as_str).context("go mod download: no Dir")?;
+    let config = Path::new(sources).join("config/identity/config.yaml");
+    // Sources of modules are read-only, and a copy of the file would be.
+    fs::write(folder.join("bin/fulcio-1.8.8/config.yaml"), fs::read(config)?)?;
+    Ok(())
+}
+
+fn fulcio_client(folder: &Path) -> anyhow::Result<()> {
+    let (go, path) = go(folder, GO_FOR_MOST)?;
+    let module = folder.join("fulcio-client-1.8.8");
+    fs::create_dir_all(&module)?;
+    fs::write(module.join("main.go"), include_str!("fulcio_client.go"))?;
+    fs::write(module.join("go.mod"), "module client\n\ngo 1.26\n")?;
+    let package = FULCIO.replace('@', "/pkg/api@");
+    for words in [&["get", &package][..], &["build", "-o", "client", "."][..]] {
+        let mut command = Command::new(&go);
+        command.args(words).current_dir(&module).env("GOTOOLCHAIN", "local").env("GOFLAGS", "").env("PATH", &path);
+        run(&mut command)?;
+    }
+    Ok(())
 }
 
 fn sigstore_python(folder: &Path) -> anyhow::Result<()> {

@@ -2,20 +2,17 @@
 //! wrote vouches for its signers.
 
 use std::{
-    fs::{self, File},
-    io::{BufRead, BufReader},
+    fs,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
+use serde_json::json;
 
 use super::{
     command::{Outcome, Site, Variables, Words},
     parts::Program,
+    server::{Providers, Server},
     setup,
 };
 
@@ -23,20 +20,6 @@ use super::{
 const ADMITTED: &str = "alice@corp.example";
 /// Whom the same provider vouches for, and no rule admits.
 const STRANGER: &str = "eve@elsewhere.example";
-/// Much longer than a server needs to start.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A server, stopped when dropped.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended already; there is nothing to say about that here.
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
 /// What is asked of the instance besides the lines of `client-setup`.
 struct Question {
     name: &'static str,
@@ -145,25 +128,16 @@ fn secret(path: &Path, text: &str) -> anyhow::Result<()> {
 
 /// The provider, and variables with a token for each of its people.
 fn identity_provider(site: &Site) -> anyhow::Result<(Server, Variables)> {
-    let script = site.folder().join("issuer.mjs");
-    fs::write(&script, include_str!("issuer.mjs"))?;
-    let binary = site.path(Program::IdentityProvider).context("an identity provider")?;
-    let modules = binary.ancestors().nth(2).context("a folder of modules")?;
-    let mut command = site.command(Program::Node)?;
-    command
-        .arg(script)
-        .arg(modules.join("oauth2-mock-server/dist/index.mjs"))
-        .arg(site.folder())
-        .args([format!("alice={ADMITTED}"), format!("eve={STRANGER}")]);
-    let (provider, issuer) = start(command, &site.folder().join("logs/provider.log"))?;
-    let token = |name: &str| fs::read_to_string(site.folder().join(format!("{name}.token")));
+    let person = |name: &str, email: &str| json!({"sub": name, "email": email, "email_verified": true});
+    let people = json!({"people": {"alice": person("alice", ADMITTED), "eve": person("eve", STRANGER)}});
+    let providers = Providers::start(site, &people)?;
     let variables = Variables::default()
-        .with("issuer", issuer)
+        .with("issuer", providers.url("people")?)
         .with("identity", ADMITTED)
-        .with("alice", token("alice")?)
-        .with("token", token("alice")?)
-        .with("eve", token("eve")?);
-    Ok((provider, variables))
+        .with("alice", Providers::token(site, "alice")?)
+        .with("token", Providers::token(site, "alice")?)
+        .with("eve", Providers::token(site, "eve")?);
+    Ok((providers.server, variables))
 }
 
 /// The instance, and where it is.
@@ -193,31 +167,6 @@ fn instance(site: &Site, variables: Variables) -> anyhow::Result<(Server, Variab
     .demand()?;
     let mut command = site.command(Program::Waxseal)?;
     command.args(variables.expand("--output json serve --config {config}")?);
-    let (server, _) = start(command, &site.folder().join("logs/serve.log"))?;
+    let (server, _) = Server::with_line(command, &site.folder().join("logs/serve.log"))?;
     Ok((server, variables))
-}
-
-/// Starts a server that writes a line when it is ready, and returns the line.
-fn start(mut command: Command, log: &Path) -> anyhow::Result<(Server, String)> {
-    let child = command.stdout(Stdio::piped()).stderr(File::create(log)?).spawn()?;
-    let mut server = Server(child);
-    let stdout = server.0.stdout.take().context("standard output")?;
-    let reader = thread::spawn(move || {
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line).map(|_| line)
-    });
-    let start = Instant::now();
-    while !reader.is_finished() && start.elapsed() < PATIENCE {
-        thread::sleep(Duration::from_millis(20));
-    }
-    let failed = || format!("{command:?} is not ready:\n{}", fs::read_to_string(log).unwrap_or_default());
-    if !reader.is_finished() {
-        bail!("{}", failed());
-    }
-    let Ok(line) = reader.join() else { bail!("{}", failed()) };
-    let line = line?.trim().to_owned();
-    if line.is_empty() {
-        bail!("{}", failed());
-    }
-    Ok((server, line))
 }
