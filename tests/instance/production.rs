@@ -2,6 +2,7 @@
 
 use super::{ALICE, Home, PAUSE, POLLS, Up, ask, assert_refused, certificate_request, client, p256};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -209,6 +210,61 @@ async fn changed_rules_are_taken_up_while_it_serves_and_bad_ones_are_not() {
     std::fs::write(&file, &strict).expect("written");
     eve_gets(400).await;
     assert!(config().await["refused"].is_null());
+    served.stop();
+}
+
+/// Row 47: every decision is made by one configuration, whatever is exchanged meanwhile.
+#[tokio::test]
+async fn reloads_under_load_lose_no_request_and_mix_no_rules() {
+    const EVE: &str = "eve@elsewhere.example";
+    let (home, outside) = (Home::new(), Home::new());
+    let provider = Up::start(&outside);
+    let rules = rules(&home, &provider, "*@corp.example");
+    let made = Made::new(&home, &["--rules", &rules]);
+    let served = made.serve(&home);
+    let (strict, file) = (std::fs::read_to_string(&rules).expect("rules"), made.data_dir.join("rules.yaml"));
+    let token = |identity: &str| provider.token(&outside, &["--identity", identity]);
+    let (alice, eve) = (token(ALICE), token(EVE));
+    let stop = std::cell::Cell::new(false);
+    let load = async |identity: &str, token: &str| {
+        let (client, mut statuses) = (client(), BTreeSet::new());
+        while !stop.get() {
+            let request = certificate_request(&p256(), identity, token).to_string();
+            let request = client.post(format!("{}/api/v2/signingCert", made.url)).body(request);
+            let answer = ask(request.header("content-type", "application/json")).await;
+            if answer.status != 200 {
+                assert_eq!((identity, &*answer.code()), (EVE, "rule.denied"));
+            }
+            statuses.insert(answer.status);
+        }
+        statuses
+    };
+    let reloads = async || {
+        let metrics = ask(client().get(format!("{}/metrics", made.url))).await.text();
+        let line =
+            metrics.lines().find_map(|line| line.strip_prefix(r#"waxseal_config_reloads_total{outcome="done"} "#));
+        line.expect("a counter").parse::<u32>().expect("a number")
+    };
+    let exchange = async {
+        for turn in 0..10 {
+            let before = reloads().await;
+            let text = if turn % 2 == 0 { strict.replace("*@corp.example", "**") } else { strict.clone() };
+            std::fs::write(home.path("next.yaml"), text).expect("written");
+            std::fs::rename(home.path("next.yaml"), &file).expect("renamed");
+            served.signal("-HUP");
+            for _ in 0..POLLS {
+                if reloads().await > before {
+                    break;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            assert!(reloads().await > before, "turn {turn}");
+        }
+        stop.set(true);
+    };
+    let (first, second, of_eve, ()) = tokio::join!(load(ALICE, &alice), load(ALICE, &alice), load(EVE, &eve), exchange);
+    assert_eq!((first, second), (BTreeSet::from([200]), BTreeSet::from([200])));
+    assert_eq!(of_eve, BTreeSet::from([200, 400]), "both rules decided");
     served.stop();
 }
 
