@@ -7,6 +7,7 @@ use super::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use waxseal_formats::crypto::{KeyKind, SignatureAlgorithm};
@@ -508,6 +509,46 @@ async fn made_up_paths_and_methods_are_one_series() {
     }
     assert_eq!(series().await, before);
     assert!(!before.iter().any(|one| one.contains("900000001")));
+}
+
+/// Row 32: accepting goes on after the process had no file descriptor left.
+#[tokio::test]
+async fn descriptors_that_run_out_end_nothing() {
+    let home = Home::new();
+    let up = Up::start(&home);
+    // It raises its limit before it accepts, and not again.
+    assert_eq!(up.get("/healthz").await.status, 200);
+    let process = i32::try_from(up.child.id()).ok().and_then(Pid::from_raw);
+    let open = std::fs::read_dir(format!("/proc/{}/fd", up.child.id())).expect("descriptors").count();
+    let before = getrlimit(Resource::Nofile);
+    let limit = |current: Option<u64>| {
+        let limit = Rlimit { current, maximum: before.maximum };
+        prlimit(process, Resource::Nofile, limit).map(|_| ()).expect("a limit");
+    };
+    limit(Some(open as u64 + 8));
+    let address = up.url.strip_prefix("http://").expect("an address").to_owned();
+    let mut held = Vec::new();
+    for _ in 0..32 {
+        held.push(tokio::net::TcpStream::connect(&address).await.expect("the backlog takes it"));
+    }
+    // The first are served; the last waits, and waiting is all that happens to it.
+    let mut answers = 0;
+    for connection in &mut held {
+        let asked = b"GET /healthz HTTP/1.1\r\nhost: h\r\n\r\n";
+        tokio::io::AsyncWriteExt::write_all(connection, asked).await.expect("sent");
+        let mut first = [0; 12];
+        let read = tokio::io::AsyncReadExt::read_exact(connection, &mut first);
+        if tokio::time::timeout(std::time::Duration::from_millis(500), read).await.is_err() {
+            break;
+        }
+        assert_eq!(&first, b"HTTP/1.1 200");
+        answers += 1;
+    }
+    assert!((1..32).contains(&answers), "{answers} of 32 were served");
+    drop(held);
+    assert_eq!(up.get("/healthz").await.status, 200);
+    limit(before.current);
+    assert_eq!(with_token(&up, &up.token(&home, &["--identity", ALICE])).await.status, 200);
 }
 
 /// The provider gives tokens to the owner of the data directory only, and never another issuer, audience or expiry.

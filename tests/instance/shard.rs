@@ -310,6 +310,7 @@ async fn the_certificate_log_and_rekor_v1_are_frozen_on_demand() {
     let entry = rekor_v1::hashedrekord(&key, &chain[0].to_pem(), b"too late").to_string();
     let chain = json!({"chain": chain.iter().map(|one| STANDARD.encode(one.der())).collect::<Vec<_>>()}).to_string();
     assert_refused(&log(&home, &up.data_dir, &["freeze", "--log", "ct"]), 2, "usage");
+    assert_eq!(up.get("/readyz").await.status, 200);
     let done = ordered(&home, &up.data_dir, &["freeze", "--log", "ct", "--yes"])["frozen"]["log"].clone();
     assert_eq!((done["name"].as_str(), done["frozen"].as_bool()), (Some("ct"), Some(true)), "{done}");
     assert_eq!(Some(up.checkpoint("/ctlog").await.checkpoint.size), done["entries"].as_u64());
@@ -317,6 +318,9 @@ async fn the_certificate_log_and_rekor_v1_are_frozen_on_demand() {
     let refused = up.post("/api/v2/signingCert", request.to_string()).await;
     assert_eq!((refused.status, refused.code()), (500, "log.frozen".to_owned()), "{}", refused.text());
     assert!(refused.text().contains("no certificates"), "{}", refused.text());
+    let ready = up.get("/readyz").await;
+    assert_eq!(ready.status, 503, "{}", ready.text());
+    assert_eq!(object(ready.json()["failed"].clone()).keys().collect::<Vec<_>>(), ["certificate log"]);
     // Only the precertificate was logged so far.
     let refused = up.post("/ctlog/ct/v1/add-chain", chain).await;
     assert_eq!((refused.status, refused.media_type()), (403, "text/plain"), "{}", refused.text());

@@ -25,8 +25,8 @@ pub struct Clock {
 struct Known {
     /// A time of the clock, and of one that nobody sets, at the same moment.
     base: (Timestamp, Duration),
-    /// Since when the clock is another one than that, by the one that nobody sets.
-    stepped: Option<Duration>,
+    /// How far the clock is ahead of that, and since when, by the one that nobody sets.
+    stepped: Option<(SignedDuration, Duration)>,
     /// What the time servers said last, and when.
     reference: Option<(SignedDuration, Duration)>,
     /// What was told last.
@@ -63,7 +63,13 @@ impl Clock {
         };
         let mut judged = judge(&seen, self.settings.max_difference);
         if let Err(Doubt::Step(_)) = judged {
-            let stepped = *known.stepped.get_or_insert(steady);
+            let offset = wall.duration_since(expected);
+            // Set once more, it has to settle once more.
+            let same = |(former, _): &(SignedDuration, Duration)| {
+                former.saturating_sub(offset).abs() <= self.settings.max_difference
+            };
+            let (_, stepped) = *known.stepped.filter(same).get_or_insert((offset, steady));
+            known.stepped = Some((offset, stepped));
             // Nobody will ever know which of the two was right; it has been steady since.
             if steady.saturating_sub(stepped) >= SETTLING {
                 tracing::warn!(from = %expected, to = %wall, "the clock was set; timestamps go on with it");
@@ -166,6 +172,11 @@ pub(crate) mod tests {
         assert!(clock.judge(later(wall, 30), steady + half).is_err());
         assert!(clock.judge(later(wall, 60), steady + SETTLING).is_ok(), "it has been steady");
         assert!(clock.judge(later(wall, 61), steady + SETTLING + Duration::from_secs(1)).is_ok());
+        let again = trusted(&audited);
+        assert!(again.judge(wall, steady).is_err());
+        assert!(again.judge(later(wall, 3600), steady + half).is_err(), "set once more");
+        assert!(again.judge(later(wall, 3630), steady + SETTLING).is_err(), "that was half a minute ago");
+        assert!(again.judge(later(wall, 3660), steady + half + SETTLING).is_ok());
         // Set back and forth, it settles anew.
         assert!(clock.judge(later(wall, -3000), steady + SETTLING + Duration::from_secs(2)).is_err());
     }

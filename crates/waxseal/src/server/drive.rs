@@ -155,6 +155,16 @@ struct Queue {
     idle: bool,
 }
 
+impl Queue {
+    fn accepts(&self) -> Result<(), AppendError> {
+        match self {
+            Self { frozen: true, .. } => Err(AppendError::Frozen),
+            Self { open: false, .. } => Err(AppendError::Stopped),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What is durable.
 struct Committed {
     head: Head,
@@ -299,6 +309,15 @@ impl LogHandle {
         Ok(Appended { index, time, leaf_hash, proof, head, repeated })
     }
 
+    /// Whether it would take an entry now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn ready(&self) -> Result<(), AppendError> {
+        self.0.has_room()?;
+        lock(&self.0.queue).accepts()
+    }
+
     /// Which log it is.
     #[must_use]
     pub fn profile(&self) -> &Profile {
@@ -325,7 +344,7 @@ impl LogHandle {
 }
 
 impl Shared {
-    fn enqueue(&self, entry: NewEntry) -> Result<oneshot::Receiver<Answer>, AppendError> {
+    fn has_room(&self) -> Result<(), AppendError> {
         // Accepting faster than publishing would end in late merges (RFC 6962 §3: within the maximum merge delay).
         let behind =
             self.committed_size.load(Ordering::Relaxed).saturating_sub(self.published_size.load(Ordering::Relaxed));
@@ -335,14 +354,14 @@ impl Shared {
         if self.space.is_low(&self.directory, &self.settings) {
             return Err(AppendError::Full);
         }
+        Ok(())
+    }
+
+    fn enqueue(&self, entry: NewEntry) -> Result<oneshot::Receiver<Answer>, AppendError> {
+        self.has_room()?;
         let (sender, receiver) = oneshot::channel();
         let mut queue = lock(&self.queue);
-        if queue.frozen {
-            return Err(AppendError::Frozen);
-        }
-        if !queue.open {
-            return Err(AppendError::Stopped);
-        }
+        queue.accepts()?;
         queue.pool.push(entry, sender).map_err(|_| AppendError::Busy)?;
         let idle = std::mem::take(&mut queue.idle);
         drop(queue);

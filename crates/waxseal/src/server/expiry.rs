@@ -16,7 +16,7 @@ use waxseal_io::system;
 
 /// How often it is looked.
 const INTERVAL: Duration = Duration::from_secs(60 * 60);
-/// Days before the end at which somebody is told, and again each day from the last of them on.
+/// Days before the end from which on somebody is told each day; at each of them it gets more urgent.
 const WARNINGS: [i64; 3] = [60, 30, 7];
 /// What renews itself is worth a word when it should have done so long ago.
 const OVERDUE: SignedDuration = SignedDuration::from_hours(24);

@@ -50,6 +50,7 @@ fn environment(setup: &Setup<'_>, directory: &Path) -> String {
     let variables = [
         ("GITSIGN_FULCIO_URL", (*instance).to_owned()),
         ("GITSIGN_REKOR_URL", (*instance).to_owned()),
+        ("GITSIGN_REKOR_VERSION", "1".to_owned()),
         ("GITSIGN_REKOR_MODE", "offline".to_owned()),
         ("GITSIGN_OIDC_ISSUER", issuer.clone()),
         ("GITSIGN_OIDC_CLIENT_ID", client_id.clone()),

@@ -4,7 +4,7 @@ use super::{Shared, request};
 use axum::body::Body;
 use axum::extract::Request;
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -57,9 +57,8 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     };
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
-        // Hyper counts from the last answer on; what is shorter is watched here.
-        .header_read_timeout(bounds.idle_time.saturating_add(bounds.head_time))
+        // Heads and silence are watched here: hyper would make a timer for each request.
+        .header_read_timeout(None)
         .max_buf_size(bounds.head_len)
         .max_headers(bounds.headers);
     let io = TokioIo::new(Watched { stream, activity: Arc::clone(&activity) });
