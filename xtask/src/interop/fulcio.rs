@@ -21,6 +21,9 @@ use super::{
 const KINDS: &[(&str, &str, &str)] = &[
     ("email", "", r#""type": "email""#),
     ("spiffe", ", spiffe_trust_domain: corp.example", r#""type": "spiffe", "spiffe-trust-domain": "corp.example""#),
+    ("kubernetes", "", r#""type": "kubernetes""#),
+    ("username", ", subject_domain: localhost", r#""type": "username", "subject-domain": "localhost""#),
+    ("uri", ", subject_domain: 'http://localhost'", r#""type": "uri", "subject-domain": "http://localhost""#),
     ("github-workflow", "", r#""type": "ci-provider", "ci-provider": "github-workflow""#),
     ("gitlab-pipeline", ", url: 'https://gitlab.com'", r#""type": "ci-provider", "ci-provider": "gitlab-pipeline""#),
     ("buildkite-job", "", r#""type": "ci-provider", "ci-provider": "buildkite-job""#),
@@ -76,6 +79,10 @@ pub(crate) fn run(root: &Path, site: &Site) -> anyhow::Result<(Vec<String>, Vec<
 fn claims_of(root: &Path, kind: &str) -> anyhow::Result<Value> {
     match kind {
         "email" => Ok(json!({"sub": "1234", "email": EMAIL, "email_verified": true})),
+        "kubernetes" => Ok(json!({"sub": "system:serviceaccount:ci:builder", "kubernetes.io": {"namespace": "ci",
+            "pod": {"name": "builder-0", "uid": "5"}, "serviceaccount": {"name": "builder", "uid": "6"}}})),
+        "username" => Ok(json!({"sub": "alice"})),
+        "uri" => Ok(json!({"sub": "http://localhost/alice"})),
         "spiffe" => Ok(json!({"sub": "spiffe://corp.example/build/7"})),
         _ => {
             let file = root.join(format!("crates/authority/testdata/provider/{kind}.json"));

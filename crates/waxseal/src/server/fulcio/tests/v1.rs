@@ -198,6 +198,34 @@ async fn an_identity_that_has_had_its_certificates_waits() {
     assert_eq!(served.submissions(), 1);
 }
 
+/// Limits of a rule are shared by all whom it admits, and another rule has its own.
+#[tokio::test]
+async fn a_rule_that_has_given_its_certificates_waits_whoever_asks() {
+    let served = serve(false);
+    served.rules.replace(
+        rules_of(&format!(
+            "rules:\n- {{name: people, issuer: '{EMAIL_ISSUER}', match: {{email: '*@corp.example'}}, limits: {{certificates_per_minute: 1}}}}\n- {{name: guests, issuer: '{EMAIL_ISSUER}', match: {{email: '*@guest.example'}}}}\n"
+        )),
+        None,
+    );
+    let request = |email: &str| {
+        let mut claims = served.claims();
+        claims.insert("email".into(), json!(email));
+        let leaf = key(KeyKind::EcdsaP256);
+        let proof = encode_base64(&leaf.sign(email.as_bytes()).expect("a signature"));
+        let key = json!({"publicKey": {"content": leaf.public_key().to_pem()}, "proofOfPossession": proof});
+        let token = served.token(&served.idp, &claims);
+        json!({"credentials": {"oidcIdentityToken": token}, "publicKeyRequest": key}).to_string()
+    };
+    assert_eq!(served.post(request("alice@corp.example")).await.status, StatusCode::OK);
+    let answer = served.post(request("bob@corp.example")).await;
+    assert_eq!((answer.status, answer.code()), (StatusCode::TOO_MANY_REQUESTS, "rule.limit"));
+    assert!(answer.json["message"].as_str().is_some_and(|text| text.contains("rule `people`")), "{}", answer.json);
+    assert!(answer.headers.contains_key("retry-after"));
+    assert_eq!(served.post(request("eve@guest.example")).await.status, StatusCode::OK, "another rule");
+    assert_eq!(served.submissions(), 2);
+}
+
 #[tokio::test]
 async fn candidate_rules_decide_nothing() {
     let served = serve(false);
