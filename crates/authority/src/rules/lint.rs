@@ -40,6 +40,70 @@ const MULTI_TENANT: [&str; 9] = [
     "https://api.buddy.works",
     "https://oauth2.sigstore.dev/auth",
 ];
+/// Issuers of clusters that are not one's own, of each service where clusters have issuers of one form.
+const STRANGERS_CLUSTERS: [&str; 3] = [
+    "https://oidc.eks.us-east-1.amazonaws.com/id/00000000000000000000000000000000",
+    "https://container.googleapis.com/v1/projects/strangers/locations/us-east1/clusters/strangers",
+    "https://eastus.oic.prod-aks.azure.com/00000000-0000-0000-0000-000000000000/00000000-0000-0000-0000-000000000000/",
+];
+/// Claims whose values anybody's token may have: they say what ran and where, not whose it is. A commit is in every fork.
+const OF_NOBODY: [&str; 40] = [
+    "iss",
+    "aud",
+    "exp",
+    "nbf",
+    "iat",
+    "nonce",
+    "acr",
+    "amr",
+    "azp",
+    "auth_time",
+    "email_verified",
+    "event_name",
+    "ref",
+    "ref_type",
+    "ref_protected",
+    "ref_path",
+    "base_ref",
+    "head_ref",
+    "sha",
+    "workflow",
+    "workflow_sha",
+    "job_workflow_sha",
+    "run_attempt",
+    "run_number",
+    "runner_environment",
+    "repository_visibility",
+    "environment",
+    "environment_protected",
+    "environment_action",
+    "deployment_tier",
+    "pipeline_source",
+    "project_visibility",
+    "ci_config_sha",
+    "pipeline_slug",
+    "build_branch",
+    "build_commit",
+    "build_tag",
+    "build_source",
+    "step_key",
+    "platform_url",
+];
+/// Claims that begin with the owner, or with what kind of owner it is.
+const OWNER_FIRST: [&str; 10] = [
+    "sub",
+    "repository",
+    "repository_owner",
+    "job_workflow_ref",
+    "workflow_ref",
+    "project_path",
+    "namespace_path",
+    "job_project_path",
+    "job_namespace_path",
+    "ci_config_ref_uri",
+];
+/// What stands before the owner where no colon does.
+const BEFORE_OWNER: [&str; 2] = ["org/", "gitlab.com/"];
 /// Claims that somebody can give away or take over, each with the one that stays.
 const MUTABLE: [(&str, &str); 6] = [
     ("repository", "repository_id"),
@@ -79,17 +143,60 @@ fn is_open(pattern: &Pattern) -> bool {
 }
 
 fn admits_everyone(rule: &Rule) -> Option<String> {
+    let is_exact = rule.issuer.as_exact().is_some();
+    if let Some(cluster) = STRANGERS_CLUSTERS.iter().find(|cluster| !is_exact && rule.issuer.matches(cluster)) {
+        return Some(format!(
+            "it admits whoever has a cluster there, such as {cluster}: tokens of clusters say nothing about whose they are, so name yours by `issuer`"
+        ));
+    }
     let shared = MULTI_TENANT.iter().find(|issuer| rule.issuer.matches(issuer));
-    let issuer = match (shared, rule.issuer.as_exact()) {
+    let issuer = match (shared, is_exact) {
         (Some(issuer), _) => issuer,
         // A pattern is for issuers that strangers may have as well.
-        (None, None) => rule.issuer.as_str(),
-        (None, Some(_)) => return None,
+        (None, false) => rule.issuer.as_str(),
+        (None, true) => return None,
     };
-    let open = rule.when.is_none() && rule.claims.values().all(|wanted| wanted.iter().any(is_open));
-    open.then(|| {
+    let named = rule.claims.iter().any(|(claim, wanted)| wanted.iter().all(|one| names_a_holder(claim, one)));
+    let judged = rule.when.as_ref().is_some_and(|when| is_about_a_holder(when.text()));
+    (!named && !judged).then(|| {
         format!("it admits whoever has an account at {issuer}: match a claim that only your own tokens have, such as `repository_owner_id`")
     })
+}
+
+/// Whether strangers' tokens do not have such a value, as far as that is easy to say.
+fn names_a_holder(claim: &str, wanted: &Pattern) -> bool {
+    let claim = plain_name(claim);
+    if OF_NOBODY.contains(&claim) {
+        return false;
+    }
+    if wanted.as_exact().is_some() {
+        return true;
+    }
+    let text = wanted.as_str();
+    if !OWNER_FIRST.contains(&claim) {
+        return text.contains(char::is_alphanumeric);
+    }
+    // `repo:acme/**`: the owner has to be there whole, for names that only begin like it are free to take.
+    let before = text.split('*').next().unwrap_or_default();
+    let owner = match before.split_once(':') {
+        Some((kind, rest)) if !kind.contains('/') => rest,
+        _ => BEFORE_OWNER.iter().find_map(|prefix| before.strip_prefix(prefix)).unwrap_or(before),
+    };
+    owner.find(['/', ':']).is_some_and(|end| end > 0)
+}
+
+/// Whether a condition reads a claim that tells holders apart; what it makes of it is not judged.
+fn is_about_a_holder(condition: &str) -> bool {
+    let mut read = condition.split("claims").skip(1).filter_map(|rest| {
+        let name = rest.strip_prefix('.').or_else(|| rest.strip_prefix("['")).or_else(|| rest.strip_prefix("[\""))?;
+        name.split(['.', '\'', '"', ' ', ')', ',', '=', '!', '<', '>', '[', ']', '&', '|', '?', '+']).next()
+    });
+    read.any(|claim| !OF_NOBODY.contains(&claim))
+}
+
+/// A claim at the top by its name, even if the rule has it as JSON Pointer.
+fn plain_name(claim: &str) -> &str {
+    claim.strip_prefix('/').filter(|name| !name.contains('/')).unwrap_or(claim)
 }
 
 fn matches_everything(rule: &Rule) -> Option<String> {
@@ -164,8 +271,8 @@ const KNOWN_OF_CI: [&str; 26] = [
 ];
 
 fn mutable(rule: &Rule) -> Option<String> {
-    let (claim, stays) =
-        MUTABLE.iter().find(|(claim, stays)| rule.claims.contains_key(*claim) && !rule.claims.contains_key(*stays))?;
+    let has = |name: &str| rule.claims.keys().any(|claim| plain_name(claim) == name);
+    let (claim, stays) = MUTABLE.iter().find(|(claim, stays)| has(claim) && !has(stays))?;
     Some(format!("`{claim}` can be renamed or taken over: match `{stays}` as well, which cannot"))
 }
 
@@ -208,6 +315,59 @@ mod tests {
         assert_eq!(everyone(&condition, "{sub: '**'}"), [warning("everything", "a")]);
     }
 
+    /// Row 12: a pattern that is not tied to an owner is everybody's.
+    #[test]
+    fn claims_of_nobody_and_patterns_without_an_owner_admit_everyone() {
+        let is_error = |issuer: &str, rest: &str| {
+            let found = kinds(&format!("  - {{name: a, {issuer}, {rest}}}\n"));
+            found.contains(&(Level::Error, "everyone", "a".to_owned()))
+        };
+        let github = format!("issuer: {GITHUB}");
+        for open in [
+            "match: {aud: sigstore}",
+            "match: {iss: 'https://token.actions.githubusercontent.com'}",
+            "match: {event_name: push, ref: refs/heads/main, environment: production}",
+            "match: {/workflow: release}",
+            "match: {sub: '**:**'}",
+            "match: {sub: 'repo:**'}",
+            "match: {sub: 'repo:*/app:**'}",
+            "match: {sub: 'repo:acme*/app:**'}",
+            "match: {repository: '*/app'}",
+            "match: {job_workflow_ref: '*/*/.github/workflows/release.yml@*'}",
+            "match: {repository_id: [1, '**']}",
+            "match: {sub: '**'}, when: 'true'",
+            "match: {sub: '**'}, when: \"claims.event_name == 'push' && claims['ref'] == 'refs/heads/main'\"",
+        ] {
+            assert!(is_error(&github, open), "{open}");
+        }
+        for owned in [
+            "match: {sub: 'repo:acme/**'}",
+            "match: {sub: 'repo:acme/app:ref:refs/heads/main'}",
+            "match: {repository: 'acme/*'}",
+            "match: {job_workflow_ref: 'acme/ci/.github/workflows/release.yml@refs/tags/v*'}",
+            "match: {event_name: push, repository_owner_id: 7}",
+            "match: {/repository_id: 1}",
+            "match: {sub: '**'}, when: \"claims['repository_owner_id'] == '7'\"",
+            "match: {event_name: push}, when: \"claims.event_name == 'push' && claims.repository_id in ['1', '2']\"",
+        ] {
+            assert!(!is_error(&github, owned), "{owned}");
+        }
+        let google = "issuer: https://accounts.google.com";
+        assert!(!is_error(google, "match: {email: '*@corp.example'}"));
+        assert!(is_error(google, "match: {email: '*@*'}"));
+        assert!(!is_error("issuer: https://gitlab.com", "match: {ci_config_ref_uri: 'gitlab.com/acme/**'}"));
+        assert!(is_error("issuer: https://gitlab.com", "match: {ci_config_ref_uri: 'gitlab.com/**'}"));
+        let namespace = "match: {/kubernetes.io/namespace: prod}";
+        let eks = "oidc.eks.us-east-1.amazonaws.com/id";
+        assert!(is_error(&format!("issuer_pattern: 'https://{eks}/*'"), namespace));
+        assert!(!is_error(&format!("issuer: https://{eks}/0123456789ABCDEF0123456789ABCDEF"), namespace));
+        let gke = |project: &str| {
+            format!("issuer_pattern: 'https://container.googleapis.com/v1/projects/{project}/locations/*/clusters/*'")
+        };
+        assert!(is_error(&gke("*"), namespace));
+        assert!(!is_error(&gke("acme"), namespace));
+    }
+
     #[test]
     fn a_rule_behind_a_wider_one_is_never_reached() {
         let rule = |name: &str, more: &str| format!("  - {{name: {name}, issuer: https://idp.example, {more}}}\n");
@@ -234,6 +394,7 @@ mod tests {
         assert_eq!(rule("{repository_id: 1, branch: main}"), [warning("never-sent", "a")]);
         assert_eq!(rule("{repository_id: 1, actor_id: 7, sub: x}"), []);
         assert_eq!(rule("{repository: acme/app}"), [warning("mutable", "a")]);
+        assert_eq!(rule("{/repository: acme/app}"), [warning("mutable", "a")]);
         assert_eq!(rule("{repository_owner: acme, repository_id: 1}"), [warning("mutable", "a")]);
     }
 }
