@@ -76,9 +76,21 @@ async fn every_certificate_and_every_refusal_is_written_down_and_no_name_is() {
     assert_eq!(rows(&home, &["--name", ALICE]).len(), 4);
     assert_eq!(rows(&home, &["--name", "bob@corp.example"]).len(), 0);
 
-    // One bit, and the chain does not hold.
+    // One bit in the last record, which is about no certificate: it is said, and the head that was kept is not there.
     let segment = home.path("instance/logs/ct/wal/0000000000000000");
-    let mut bytes = std::fs::read(&segment).expect("read");
+    let whole = std::fs::read(&segment).expect("read");
+    let last = summary(&verify(&[]));
+    assert_eq!(last["unfinished"], json!(false));
+    let head = format!("{}:{}", last["head"]["record"], last["head"]["digest"].as_str().expect("a digest"));
+    let mut bytes = whole.clone();
+    let place = bytes.windows(9).rposition(|part| part == b"\"event\":\"").expect("a row");
+    bytes[place] ^= 1;
+    std::fs::write(&segment, bytes).expect("written");
+    assert_eq!(summary(&verify(&[]))["unfinished"], json!(true));
+    assert_refused(&verify(&["--through", &head]), 1, "log.store-behind");
+
+    // One bit before it, and the chain does not hold.
+    let mut bytes = whole;
     let place = bytes.windows(9).position(|part| part == b"\"event\":\"").expect("a row");
     bytes[place] ^= 1;
     std::fs::write(&segment, bytes).expect("written");

@@ -81,6 +81,11 @@ fn verify(args: &VerifyArgs, output: Output) -> Result<(), Failure> {
     for fault in &wrong {
         output.say(fault);
     }
+    if found.unfinished {
+        output.say(
+            "the last record is not whole: it is being written, was when the process ended, or was damaged. Its rows are not counted",
+        );
+    }
     let value = summary(&found, rows, &wrong);
     if !wrong.is_empty() {
         let message =
@@ -134,12 +139,16 @@ fn told(fault: &Fault) -> String {
         Fault::Entry { leaf: Leaf { index, .. }, rows } => {
             format!("{rows} rows are about the certificate with index {index}")
         }
+        Fault::Lost { published, there } => {
+            format!("the published checkpoint covers {published} certificates, and the intact records have {there}")
+        }
     }
 }
 
 fn summary(found: &Read, rows: u64, faults: &[String]) -> Value {
     let head = found.head.as_ref().map(|head| json!({"record": head.record, "digest": hex::encode(head.digest)}));
-    json!({"rows": rows, "certificates": found.entries, "before": found.before, "faults": faults, "head": head})
+    json!({"rows": rows, "certificates": found.entries, "before": found.before, "faults": faults, "unfinished": found.unfinished,
+        "head": head})
 }
 
 fn head_text(head: &Head) -> String {

@@ -125,15 +125,11 @@ impl Audit {
 
     async fn flush(&self, count_interval: Duration) {
         let rows = self.take(count_interval);
-        // Queued together they are one record.
-        let mut noted = tokio::task::JoinSet::new();
-        for row in rows {
-            let log = self.log.clone();
-            noted.spawn(async move { (log.note(row.clone()).await, row) });
-        }
+        // All are queued before the first is waited for: they share records, and keep their order.
+        let noted: Vec<_> = rows.into_iter().map(|row| (self.log.note(row.clone()), row)).collect();
         let mut again = Vec::new();
-        while let Some(Ok((outcome, row))) = noted.join_next().await {
-            match outcome {
+        for (outcome, row) in noted {
+            match outcome.await {
                 Ok(()) => {}
                 // They wait for the first certificate, for a place on the disk, or for the key.
                 Err(AppendError::Empty | AppendError::Busy | AppendError::Full | AppendError::Signer(_)) => {
@@ -268,6 +264,27 @@ pub(crate) mod tests {
         assert_eq!(leaf.index, 2);
     }
 
+    /// Nothing follows the last record that could show its damage: what was published does.
+    #[tokio::test]
+    async fn a_damaged_last_record_is_noticed_by_what_was_published() {
+        let audited = Audited::new();
+        for number in 0..3 {
+            let row = audited.audit.row(&Event::Submitted, &Asked::default());
+            audited.submit(number, Some(row)).await;
+        }
+        audited.log.close();
+        let whole = read(audited.directory.path(), |_| {}, |_| {}).expect("read");
+        assert_eq!((whole.entries, whole.faults, whole.unfinished), (3, Vec::new(), false));
+        let segment = audited.directory.path().join("wal/0000000000000000");
+        let mut bytes = std::fs::read(&segment).expect("records");
+        let place = bytes.windows(9).rposition(|part| part == b"\"event\":\"").expect("a row");
+        bytes[place] ^= 1;
+        std::fs::write(&segment, bytes).expect("written");
+        let damaged = read(audited.directory.path(), |_| {}, |_| {}).expect("read");
+        assert!(damaged.unfinished);
+        assert_eq!(damaged.faults, [Fault::Lost { published: 3, there: 2 }]);
+    }
+
     /// Certainly 2026: whoever is refused a lot neither fills the disk nor keeps others waiting.
     #[tokio::test]
     async fn a_flood_of_refusals_is_counted() {
@@ -279,6 +296,7 @@ pub(crate) mod tests {
         }
         audited.audit.flush(Duration::ZERO).await;
         let (rows, _) = audited.rows();
+        assert_eq!(rows.last().map(|(name, _)| name.as_str()), Some("more-denied"), "in their order");
         let count = |event: &str| rows.iter().filter(|(name, _)| name == event).count();
         let budget = usize::try_from(DENIALS_PER_MINUTE.get()).expect("fits");
         assert!((budget..budget + 10).contains(&count("denied")), "{}", count("denied"));

@@ -285,13 +285,14 @@ impl LogHandle {
         self.appended(sequenced).await
     }
 
-    /// Puts a row into the audit log, with no entry beside it. When this returns `Ok`, it is durable.
+    /// Puts a row into the audit log, with no entry beside it, behind those that were put before. When what this returns is `Ok`, it is
+    /// durable.
     ///
     /// # Errors
     /// [`AppendError`]; [`AppendError::Empty`] as long as the log has no leaf.
-    pub async fn note(&self, row: Vec<u8>) -> Result<(), AppendError> {
-        let answer = self.0.enqueue(NewEntry::Audit(row))?;
-        answer.await.map_err(|_| AppendError::Stopped)?.map(drop)
+    pub fn note(&self, row: Vec<u8>) -> impl Future<Output = Result<(), AppendError>> + Send + use<> {
+        let queued = self.0.enqueue(NewEntry::Audit(row));
+        async move { queued?.await.map_err(|_| AppendError::Stopped)?.map(drop) }
     }
 
     async fn appended(&self, sequenced: Sequenced) -> Result<Appended, AppendError> {

@@ -1,5 +1,6 @@
 //! Reading the audit log back from the records of a log, running or not. Nothing is changed and no lock is taken.
 
+use super::open::published_checkpoint;
 use super::records::Records;
 use super::{DriveError, StoreError};
 use std::path::Path;
@@ -44,6 +45,13 @@ pub enum Fault {
         /// How many rows.
         rows: usize,
     },
+    /// Entries of the published checkpoint that no intact record has.
+    Lost {
+        /// Entries of the checkpoint.
+        published: u64,
+        /// Entries in the records.
+        there: u64,
+    },
 }
 
 /// The end of the chain of records, to be compared later.
@@ -64,6 +72,8 @@ pub struct Read {
     pub entries: u64,
     /// What is wrong.
     pub faults: Vec<Fault>,
+    /// Behind the last intact record stands another one, which is being written, was when the process ended, or was damaged.
+    pub unfinished: bool,
     /// The end of the chain.
     pub head: Option<Head>,
 }
@@ -72,9 +82,12 @@ pub struct Read {
 /// `row` of every row.
 ///
 /// # Errors
-/// [`DriveError`] for a record that is damaged, missing or out of order.
+/// [`DriveError`] for a record that is damaged, missing or out of order, or a published checkpoint that is none.
 pub fn read(directory: &Path, mut record: impl FnMut(Head), mut row: impl FnMut(Row)) -> Result<Read, DriveError> {
+    // Before the records: they have what it covers, even if the log goes on meanwhile.
+    let published = published_checkpoint(&OsDisk, directory)?.map_or(0, |checkpoint| checkpoint.size);
     let mut found = Read::default();
+    let mut there = 0_u64;
     let mut buffer = Vec::new();
     let mut chain: Option<Head> = None;
     for number in segments(&OsDisk, directory)? {
@@ -90,9 +103,14 @@ pub fn read(directory: &Path, mut record: impl FnMut(Head), mut row: impl FnMut(
         loop {
             let taken = match records.next(Scope::Leaves, &mut buffer)? {
                 Scan::Record(taken) => taken,
-                // A record that is being written, or was when the process ended: nobody was told of it.
-                Scan::End | Scan::Torn => break,
+                Scan::End => break,
+                // In an earlier segment the next one does not continue what is before it.
+                Scan::Torn => {
+                    found.unfinished = true;
+                    break;
+                }
             };
+            there = taken.first.saturating_add(taken.leaf_hashes.len() as u64);
             let head = Head { record: taken.sequence, digest: taken.digest };
             chain = Some(head);
             record(head);
@@ -117,6 +135,9 @@ pub fn read(directory: &Path, mut record: impl FnMut(Head), mut row: impl FnMut(
                 row(Row { record: taken.sequence, leaf, text: one.text.to_vec() });
             }
         }
+    }
+    if there < published {
+        found.faults.push(Fault::Lost { published, there });
     }
     found.head = chain;
     Ok(found)

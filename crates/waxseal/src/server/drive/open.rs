@@ -340,7 +340,7 @@ fn recover(disk: &dyn Disk, directory: &Path, profile: &Arc<Profile>, window: us
 
 /// The checkpoint that was last published, unless a power cut has torn its file: that is not synced by itself, and the records
 /// have whatever it said.
-fn published_checkpoint(disk: &dyn Disk, directory: &Path) -> Result<Option<Checkpoint>, DriveError> {
+pub(super) fn published_checkpoint(disk: &dyn Disk, directory: &Path) -> Result<Option<Checkpoint>, DriveError> {
     let path = directory.join("public").join(CHECKPOINT);
     let file = disk.read(&path, MAX_NOTE).map_err(|source| DriveError::Io { path: path.clone(), source })?;
     let Some(text) = file.filter(|text| !is_torn(text)) else { return Ok(None) };
