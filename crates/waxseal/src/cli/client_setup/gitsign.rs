@@ -5,9 +5,7 @@
 
 use super::{Fetched, Setup, Step, quoted};
 use crate::cli::Failure;
-use std::path::{Path, PathBuf};
-use waxseal_formats::code::Code;
-use waxseal_formats::crypto::KeyDetails;
+use std::path::Path;
 use waxseal_formats::x509::Certificate;
 use waxseal_io::file;
 
@@ -17,31 +15,20 @@ const REKOR: &str = "rekor.pub";
 const CT: &str = "ctfe.pub";
 const ENVIRONMENT: &str = "gitsign.env";
 
-/// Writes the keys and the environment into `directory`.
+/// Writes the keys and the environment into `directory`, an absolute path.
 pub(super) fn write(setup: &Setup<'_>, fetched: &Fetched, directory: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(directory).map_err(|error| Failure::file(directory, &error))?;
     let root = &fetched.trusted_root;
-    let missing = |what: &str| {
-        Failure::new(Code::TRUSTED_ROOT_MALFORMED, format!("the trusted root of {} has no {what}", setup.instance))
-    };
-    // The newest of each: what signs now.
-    let chain = root.certificate_authorities.last().ok_or_else(|| missing("certificate authority"))?;
-    let v1 = root.tlogs.iter().rev().find(|log| log.key_details == KeyDetails::PkixEcdsaP256Sha256);
-    let v1 = v1.ok_or_else(|| missing("Rekor v1 log"))?;
-    let ct = root.ctlogs.last().ok_or_else(|| missing("certificate log"))?;
+    // The newest: what signs now.
+    let chain = root.certificate_authorities.last().ok_or_else(|| setup.missing("certificate authority"))?;
+    let (rekor, ct) = setup.log_keys(root)?;
     let chain: String = chain.chain.iter().map(Certificate::to_pem).collect();
-    let environment = environment(setup, &absolute(directory)?);
-    for (name, text) in
-        [(CHAIN, chain), (REKOR, v1.public_key.to_pem()), (CT, ct.public_key.to_pem()), (ENVIRONMENT, environment)]
-    {
+    let environment = environment(setup, directory);
+    for (name, text) in [(CHAIN, chain), (REKOR, rekor), (CT, ct), (ENVIRONMENT, environment)] {
         let path = directory.join(name);
         file::replace(&path, text.as_bytes()).map_err(|error| Failure::file(&path, &error))?;
     }
     Ok(())
-}
-
-fn absolute(directory: &Path) -> Result<PathBuf, Failure> {
-    std::path::absolute(directory).map_err(|error| Failure::file(directory, &error))
 }
 
 fn environment(setup: &Setup<'_>, directory: &Path) -> String {

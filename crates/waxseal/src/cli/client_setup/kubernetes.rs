@@ -1,7 +1,7 @@
 //! Admission controllers: what they are to trust, and an example of a policy.
 
 use super::{Fetched, Setup};
-use waxseal_formats::crypto::KeyDetails;
+use crate::cli::Failure;
 use waxseal_formats::json::encode_base64;
 use waxseal_formats::x509::Certificate;
 
@@ -40,7 +40,10 @@ spec:
 }
 
 /// Kyverno: a ClusterPolicy with the instance's keys in it.
-pub(super) fn kyverno(setup: &Setup<'_>, fetched: &Fetched) -> String {
+///
+/// # Errors
+/// `trusted-root.malformed` if a log's key is missing: without it nothing would be checked.
+pub(super) fn kyverno(setup: &Setup<'_>, fetched: &Fetched) -> Result<String, Failure> {
     let (identity, issuer, instance) = (yaml(setup.identity), yaml(&setup.issuer), yaml(setup.instance));
     let root = &fetched.trusted_root;
     let pem = |text: String| block(&text, 20);
@@ -49,11 +52,9 @@ pub(super) fn kyverno(setup: &Setup<'_>, fetched: &Fetched) -> String {
         .iter()
         .flat_map(|authority| authority.chain.iter().map(Certificate::to_pem))
         .collect();
-    let v1 = root.tlogs.iter().rev().find(|log| log.key_details == KeyDetails::PkixEcdsaP256Sha256);
-    let rekor = v1.map(|log| log.public_key.to_pem()).unwrap_or_default();
-    let ct = root.ctlogs.last().map(|log| log.public_key.to_pem()).unwrap_or_default();
+    let (rekor, ct) = setup.log_keys(root)?;
     let (roots, rekor, ct) = (pem(roots), pem(rekor), pem(ct));
-    format!(
+    Ok(format!(
         r#"apiVersion: kyverno.io/v1
 kind: ClusterPolicy
 metadata: {{name: signed-by-us}}
@@ -80,7 +81,7 @@ spec:
                       pubkey: |-
 {ct}
 "#
-    )
+    ))
 }
 
 /// A text as YAML has it, whatever is in it: JSON is YAML.
@@ -99,6 +100,7 @@ mod tests {
     use crate::cli::client_setup::{Fetched, Setup};
     use serde_json::Value;
     use waxseal_formats::client_config::{ClientConfig, Privacy};
+    use waxseal_formats::code::Code;
     use waxseal_formats::trusted_root::TrustedRoot;
 
     fn setup() -> (Setup<'static>, Fetched) {
@@ -108,6 +110,7 @@ mod tests {
             identity: "https://github.com/acme/app/.github/workflows/x.yml@refs/heads/\"main\"",
             issuer: "https://token.actions.githubusercontent.com".to_owned(),
             client_id: "sigstore".to_owned(),
+            audience: "sigstore".to_owned(),
             demo: false,
         };
         let root = waxseal_testkit::vectors().map(|vectors| vectors.read("private-instance/trusted_root.json"));
@@ -122,6 +125,13 @@ mod tests {
     }
 
     #[test]
+    fn without_the_key_of_a_log_there_is_no_policy() {
+        let (setup, mut fetched) = setup();
+        fetched.trusted_root = TrustedRoot::default();
+        assert_eq!(kyverno(&setup, &fetched).expect_err("refused").code, Code::TRUSTED_ROOT_MALFORMED);
+    }
+
+    #[test]
     fn the_documents_are_yaml_and_no_identity_breaks_them() {
         let (setup, fetched) = setup();
         let documents = policy_controller(&setup, &fetched);
@@ -130,7 +140,11 @@ mod tests {
         assert_eq!((&root["kind"], &root["spec"]["remote"]["root"]), (&"TrustRoot".into(), &"e30=".into()));
         let policy: Value = serde_saphyr::from_str(policy).expect("YAML");
         assert_eq!(policy["spec"]["authorities"][0]["keyless"]["identities"][0]["subject"], setup.identity);
-        let policy: Value = serde_saphyr::from_str(&kyverno(&setup, &fetched)).expect("YAML");
+        if fetched.trusted_root.tlogs.is_empty() {
+            return;
+        }
+        let policy = kyverno(&setup, &fetched).expect("keys of all logs");
+        let policy: Value = serde_saphyr::from_str(&policy).expect("YAML");
         let keyless = &policy["spec"]["rules"][0]["verifyImages"][0]["attestors"][0]["entries"][0]["keyless"];
         assert_eq!((&keyless["subject"], &keyless["issuer"]), (&setup.identity.into(), &setup.issuer.clone().into()));
     }

@@ -1,7 +1,6 @@
 //! `waxseal client-setup`: the lines that make another client use an instance, ready to be pasted into a shell.
 
 mod cosign;
-mod cosign2;
 mod gitsign;
 mod kubernetes;
 mod own;
@@ -16,7 +15,7 @@ use std::path::PathBuf;
 use url::Url;
 use waxseal_formats::client_config::ClientConfig;
 use waxseal_formats::code::Code;
-use waxseal_formats::crypto::sha256;
+use waxseal_formats::crypto::{KeyDetails, sha256};
 use waxseal_formats::signing_config::ClientTrustConfig;
 use waxseal_formats::trusted_root::TrustedRoot;
 use waxseal_formats::tuf::MAX_ROOT_LEN;
@@ -82,6 +81,8 @@ struct Setup<'a> {
     identity: &'a str,
     issuer: String,
     client_id: String,
+    /// Whom tokens have to be meant for.
+    audience: String,
     /// The instance has a demo provider.
     demo: bool,
 }
@@ -106,8 +107,9 @@ pub async fn run(args: ClientSetupArgs, output: Output) -> Result<(), Failure> {
     let demo = named.as_deref() == Some(&format!("{instance}/idp"));
     let issuer = args.issuer.or(named).unwrap_or_else(|| "https://issuer.example".to_owned());
     let client_id = fetched.client.client_id.clone();
-    let setup =
-        Setup { instance: &instance, root_sha256: &root_sha256, identity: &args.identity, issuer, client_id, demo };
+    let audience = fetched.client.audience.clone();
+    let (identity, root_sha256) = (&*args.identity, &*root_sha256);
+    let setup = Setup { instance: &instance, root_sha256, identity, issuer, client_id, audience, demo };
     output.say(
         "The checksum is that of the root which the instance serves now: compare it with one that you have from its operator.",
     );
@@ -117,14 +119,15 @@ pub async fn run(args: ClientSetupArgs, output: Output) -> Result<(), Failure> {
     };
     let steps = match args.client {
         Client::Cosign => cosign::steps(&setup),
-        Client::Cosign2 => cosign2::steps(&setup),
+        Client::Cosign2 => cosign::steps_of_version_2(&setup),
         Client::SigstorePython => sigstore_python::steps(&setup),
         Client::SigstoreJs => sigstore_js::steps(&setup),
         Client::Waxseal => own::steps(&setup),
         Client::PolicyController => return document(kubernetes::policy_controller(&setup, &fetched)),
-        Client::Kyverno => return document(kubernetes::kyverno(&setup, &fetched)),
+        Client::Kyverno => return document(kubernetes::kyverno(&setup, &fetched)?),
         Client::Gitsign => {
             let directory = args.dir.unwrap_or_else(|| PathBuf::from("waxseal-gitsign"));
+            let directory = std::path::absolute(&directory).map_err(|error| Failure::file(&directory, &error))?;
             gitsign::write(&setup, &fetched, &directory)?;
             output.say(&format!("the keys that gitsign needs, and its environment, are in {}", directory.display()));
             gitsign::steps(&setup, &directory)
@@ -147,6 +150,23 @@ impl Fetched {
         let config = fetch(transport, instance, "/trust-config.json", MAX_CONFIG_LEN).await?;
         let config = ClientTrustConfig::from_json(&config).map_err(|error| malformed("/trust-config.json", &error))?;
         Ok(Self { root, client, trusted_root: config.trusted_root })
+    }
+}
+
+impl Setup<'_> {
+    /// The keys of the logs that sign now, in PEM: of Rekor v1 and of certificates.
+    ///
+    /// # Errors
+    /// `trusted-root.malformed` if there is none.
+    fn log_keys(&self, root: &TrustedRoot) -> Result<(String, String), Failure> {
+        let v1 = root.tlogs.iter().rev().find(|log| log.key_details == KeyDetails::PkixEcdsaP256Sha256);
+        let v1 = v1.ok_or_else(|| self.missing("Rekor v1 log"))?;
+        let ct = root.ctlogs.last().ok_or_else(|| self.missing("certificate log"))?;
+        Ok((v1.public_key.to_pem(), ct.public_key.to_pem()))
+    }
+
+    fn missing(&self, what: &str) -> Failure {
+        Failure::new(Code::TRUSTED_ROOT_MALFORMED, format!("the trusted root of {} has no {what}", self.instance))
     }
 }
 
@@ -184,8 +204,11 @@ fn token(setup: &Setup<'_>) -> Step {
         };
     }
     Step {
-        about: "A token of your identity provider with the audience `sigstore`; CI systems have one in the environment.",
-        command: "TOKEN=${SIGSTORE_ID_TOKEN:?a token}".to_owned(),
+        about: "A token of your identity provider; CI systems have one in the environment, or give one for this audience.",
+        command: format!(
+            "TOKEN=${{SIGSTORE_ID_TOKEN:?{}}}",
+            quoted(&format!("has to be a token with the audience {}", setup.audience))
+        ),
     }
 }
 
@@ -228,6 +251,7 @@ mod tests {
             identity: "alice@corp.example",
             issuer: "http://127.0.0.1:7480/idp".to_owned(),
             client_id: "sigstore".to_owned(),
+            audience: "sigstore".to_owned(),
             demo: true,
         };
         let lines = |steps: Vec<super::Step>| steps.into_iter().map(|step| step.command).collect::<Vec<_>>();
@@ -250,6 +274,10 @@ mod tests {
                 "sigstore --instance http://127.0.0.1:7480/tuf verify identity --bundle artifact.sigstore.json --cert-identity alice@corp.example --cert-oidc-issuer http://127.0.0.1:7480/idp artifact",
             ]
         );
+        // What an instance says about itself is no part of a command.
+        let setup = Setup { audience: "'$(touch x)}`id`".to_owned(), demo: false, ..setup };
+        let asked = r"TOKEN=${SIGSTORE_ID_TOKEN:?'has to be a token with the audience '\''$(touch x)}`id`'}";
+        assert_eq!(lines(vec![super::token(&setup)]), [asked]);
     }
 
     #[test]
