@@ -85,6 +85,37 @@ impl Drop for Served {
     }
 }
 
+/// Whom the rules of [`Admitting`] do not admit.
+const EVE: &str = "eve@elsewhere.example";
+
+/// An instance that admits everybody at corp.example, and rules to be changed.
+struct Admitting {
+    made: Made,
+    served: Served,
+    /// The rules.
+    strict: String,
+    /// Where they stand.
+    file: PathBuf,
+    /// Tokens of [`ALICE`] and [`EVE`].
+    alice: String,
+    eve: String,
+    _provider: (Up, Home),
+}
+
+impl Admitting {
+    fn start(home: &Home) -> Self {
+        let outside = Home::new();
+        let provider = Up::start(&outside);
+        let rules = rules(home, &provider, "*@corp.example");
+        let made = Made::new(home, &["--rules", &rules]);
+        let served = made.serve(home);
+        let (strict, file) = (std::fs::read_to_string(&rules).expect("rules"), made.data_dir.join("rules.yaml"));
+        let token = |identity: &str| provider.token(&outside, &["--identity", identity]);
+        let (alice, eve) = (token(ALICE), token(EVE));
+        Self { made, served, strict, file, alice, eve, _provider: (provider, outside) }
+    }
+}
+
 /// Rules that admit these people of a provider.
 fn rules(home: &Home, provider: &Up, email: &str) -> String {
     let issuer = format!("{}/idp", provider.url);
@@ -130,7 +161,7 @@ async fn an_outside_provider_vouches_for_signers_and_serve_has_no_provider_of_it
         &home.text("release.txt"),
     ]);
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
-    assert_refused(&sign(&home, &made, &token("eve@elsewhere.example")), 1, "rule.denied");
+    assert_refused(&sign(&home, &made, &token(EVE)), 1, "rule.denied");
 
     let doctor = home.run(&["doctor", "--config", &made.config, "--identity-token", &token(ALICE), "--output", "json"]);
     assert!(doctor.status.success(), "{}", String::from_utf8_lossy(&doctor.stdout));
@@ -147,7 +178,7 @@ async fn an_outside_provider_vouches_for_signers_and_serve_has_no_provider_of_it
     let doctor = home.run(&["doctor", "--instance", &made.url, "--identity-token", &token(ALICE)]);
     assert!(doctor.status.success(), "{}", String::from_utf8_lossy(&doctor.stderr));
     // A denied one is told with the way out, and an issuer that is gone by its name.
-    let denied = ["doctor", "--config", &made.config, "--identity-token", &token("eve@elsewhere.example")];
+    let denied = ["doctor", "--config", &made.config, "--identity-token", &token(EVE)];
     assert_refused(&home.run(&denied), 1, "rule.denied");
     drop(provider);
     let gone = home.run(&["doctor", "--config", &made.config]);
@@ -158,14 +189,8 @@ async fn an_outside_provider_vouches_for_signers_and_serve_has_no_provider_of_it
 
 #[tokio::test]
 async fn changed_rules_are_taken_up_while_it_serves_and_bad_ones_are_not() {
-    let (home, outside) = (Home::new(), Home::new());
-    let provider = Up::start(&outside);
-    let rules = rules(&home, &provider, "*@corp.example");
-    let made = Made::new(&home, &["--rules", &rules]);
-    let served = made.serve(&home);
-    let (strict, file) = (std::fs::read_to_string(&rules).expect("rules"), made.data_dir.join("rules.yaml"));
-    let token = |identity: &str| provider.token(&outside, &["--identity", identity]);
-    let (alice, eve) = (token(ALICE), token("eve@elsewhere.example"));
+    let home = Home::new();
+    let Admitting { made, served, strict, file, alice, eve, _provider } = Admitting::start(&home);
     let ask_for = async |identity: &str, token: &str| {
         let request = certificate_request(&p256(), identity, token).to_string();
         let request = client().post(format!("{}/api/v2/signingCert", made.url)).body(request);
@@ -175,7 +200,7 @@ async fn changed_rules_are_taken_up_while_it_serves_and_bad_ones_are_not() {
         for _ in 0..POLLS {
             // Whoever the rules admit before and after is never refused in between.
             assert_eq!(ask_for(ALICE, &alice).await.status, 200);
-            if ask_for("eve@elsewhere.example", &eve).await.status == status {
+            if ask_for(EVE, &eve).await.status == status {
                 return;
             }
             tokio::time::sleep(PAUSE).await;
@@ -183,7 +208,7 @@ async fn changed_rules_are_taken_up_while_it_serves_and_bad_ones_are_not() {
         panic!("eve never gets {status}");
     };
     let config = async || ask(client().get(format!("{}/readyz", made.url))).await.json()["config"].clone();
-    assert_eq!(ask_for("eve@elsewhere.example", &eve).await.code(), "rule.denied");
+    assert_eq!(ask_for(EVE, &eve).await.code(), "rule.denied");
 
     std::fs::write(&file, strict.replace("*@corp.example", "**")).expect("written");
     served.signal("-HUP");
@@ -202,7 +227,7 @@ async fn changed_rules_are_taken_up_while_it_serves_and_bad_ones_are_not() {
     let refused = config().await["refused"].clone();
     assert_eq!(refused["code"], "policy.malformed");
     assert!(refused["message"].as_str().expect("text").contains("rules.yaml"), "{refused}");
-    assert_eq!(ask_for("eve@elsewhere.example", &eve).await.status, 200);
+    assert_eq!(ask_for(EVE, &eve).await.status, 200);
     let metrics = ask(client().get(format!("{}/metrics", made.url))).await.text();
     assert!(metrics.contains("waxseal_config_refused 1"), "{metrics}");
 
@@ -216,15 +241,8 @@ async fn changed_rules_are_taken_up_while_it_serves_and_bad_ones_are_not() {
 /// Row 47: every decision is made by one configuration, whatever is exchanged meanwhile.
 #[tokio::test]
 async fn reloads_under_load_lose_no_request_and_mix_no_rules() {
-    const EVE: &str = "eve@elsewhere.example";
-    let (home, outside) = (Home::new(), Home::new());
-    let provider = Up::start(&outside);
-    let rules = rules(&home, &provider, "*@corp.example");
-    let made = Made::new(&home, &["--rules", &rules]);
-    let served = made.serve(&home);
-    let (strict, file) = (std::fs::read_to_string(&rules).expect("rules"), made.data_dir.join("rules.yaml"));
-    let token = |identity: &str| provider.token(&outside, &["--identity", identity]);
-    let (alice, eve) = (token(ALICE), token(EVE));
+    let home = Home::new();
+    let Admitting { made, served, strict, file, alice, eve, _provider } = Admitting::start(&home);
     let stop = std::cell::Cell::new(false);
     let load = async |identity: &str, token: &str| {
         let (client, mut statuses) = (client(), BTreeSet::new());

@@ -181,7 +181,7 @@ fn fields(certificate: &Certificate) -> anyhow::Result<BTreeMap<&'static str, St
     let lifetime = certificate.not_after().duration_since(certificate.not_before());
     Ok(BTreeMap::from([
         ("subject", hex::encode(certificate.subject_der())),
-        ("subjectAltName", certificate.subject_alt_names().join(", ")),
+        ("subjectAltName", format!("{:?}", certificate.subject_alt_name())),
         ("public key", certificate.public_key()?.to_pem()),
         ("subjectKeyIdentifier", certificate.subject_key_identifier().map(hex::encode).unwrap_or_default()),
         ("basicConstraints", format!("{:?}", certificate.basic_constraints())),
