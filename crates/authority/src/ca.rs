@@ -219,14 +219,9 @@ impl UnsignedCertificate {
     /// # Errors
     /// [`CaError::Signature`] if it is not one of the issuer's key over [`UnsignedCertificate::message`].
     pub fn finish(&self, signature: &[u8]) -> Result<Certificate, CaError> {
-        let certificate = self.assemble(signature)?;
+        let certificate = Certificate::assemble(&self.tbs, self.issuer_key.default_algorithm(), signature)?;
         certificate.verify_signature(&self.issuer_key).map_err(|_| CaError::Signature)?;
         Ok(certificate)
-    }
-
-    /// The certificate with a signature that its signer vouches for.
-    fn assemble(&self, signature: &[u8]) -> Result<Certificate, CaError> {
-        Ok(Certificate::assemble(&self.tbs, self.issuer_key.default_algorithm(), signature)?)
     }
 }
 

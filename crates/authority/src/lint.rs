@@ -115,26 +115,28 @@ impl LintError {
     }
 }
 
-/// Lints the TBSCertificate of a precertificate: the poison stands last and is critical.
+/// Lints the TBSCertificate of a precertificate: the poison stands last and is critical. Returns it as a certificate whose
+/// signature is missing.
 ///
 /// # Errors
 /// [`LintError`], the first that is found.
-pub fn lint_precertificate(tbs: &[u8], issuer: &CaIssuer, expected: &Subject) -> Result<(), LintError> {
+pub fn lint_precertificate(tbs: &[u8], issuer: &CaIssuer, expected: &Subject) -> Result<Certificate, LintError> {
     // RFC 6962 §3.1: critical, with NULL in it.
     const POISON: [u8; 21] = [0x30, 19, 6, 10, 0x2b, 6, 1, 4, 1, 0xd6, 0x79, 2, 4, 3, 1, 1, 0xff, 4, 2, 5, 0];
-    lint(tbs, issuer, expected, (rfc6962::CT_PRECERT_POISON, Critical::Yes))?;
-    if tbs.ends_with(&POISON) { Ok(()) } else { Err(LintError::Extension { oid: rfc6962::CT_PRECERT_POISON }) }
+    let certificate = lint(tbs, issuer, expected, (rfc6962::CT_PRECERT_POISON, Critical::Yes))?;
+    if tbs.ends_with(&POISON) { Ok(certificate) } else { Err(LintError::Extension { oid: rfc6962::CT_PRECERT_POISON }) }
 }
 
-/// Lints the TBSCertificate of a final certificate: the SCT list stands last and is not critical.
+/// Lints the TBSCertificate of a final certificate: the SCT list stands last and is not critical. Returns it as a certificate
+/// whose signature is missing.
 ///
 /// # Errors
 /// [`LintError`], the first that is found.
-pub fn lint_certificate(tbs: &[u8], issuer: &CaIssuer, expected: &Subject) -> Result<(), LintError> {
+pub fn lint_certificate(tbs: &[u8], issuer: &CaIssuer, expected: &Subject) -> Result<Certificate, LintError> {
     let certificate = lint(tbs, issuer, expected, (rfc6962::CT_PRECERT_SCTS, Critical::No))?;
     // sigstore-python takes exactly one.
     match certificate.sct_list().map(SignedCertificateTimestamp::parse_list) {
-        Some(Ok(scts)) if scts.len() == 1 => Ok(()),
+        Some(Ok(scts)) if scts.len() == 1 => Ok(certificate),
         _ => Err(LintError::Extension { oid: rfc6962::CT_PRECERT_SCTS }),
     }
 }
@@ -310,7 +312,7 @@ mod tests {
 
     impl Good {
         fn lint(&self, tbs: &[u8]) -> Result<(), LintError> {
-            lint_precertificate(tbs, &self.issuer, &self.expected)
+            lint_precertificate(tbs, &self.issuer, &self.expected).map(drop)
         }
 
         fn with_field(&self, at: usize, field: Vec<u8>) -> Result<(), LintError> {

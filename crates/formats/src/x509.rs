@@ -88,13 +88,16 @@ impl CertificateError {
 
 /// A certificate that was well-formed when it was parsed. Equal if the DER is. Cheap to clone.
 #[derive(Clone)]
-pub struct Certificate(Arc<Parsed>);
+pub struct Certificate {
+    der: Arc<[u8]>,
+    signature: Arc<[u8]>,
+    signed: Arc<Signed>,
+}
 
-struct Parsed {
-    der: Vec<u8>,
+/// What the signature is over.
+struct Signed {
     tbs: Vec<u8>,
     algorithm: Option<SignatureAlgorithm>,
-    signature: Vec<u8>,
     serial: Vec<u8>,
     issuer: Vec<u8>,
     subject: Vec<u8>,
@@ -175,12 +178,11 @@ impl Certificate {
             (Some([2, 1, 2]), _) | (None | Some([2, 1, 1]), None) => {}
             _ => return Err(Malformed("version")),
         }
-        Ok(Self(Arc::new(Parsed {
-            der: bytes.to_vec(),
+        let signature = raw.signature.as_bytes().ok_or(Malformed("signature"))?.into();
+        let signed = Signed {
             tbs: encoded(raw.tbs)?,
             algorithm: SignatureAlgorithm::from_oid(&raw.algorithm.oid)
                 .filter(|known| owned_identifier(&raw.algorithm) == Some(known.identifier())),
-            signature: raw.signature.as_bytes().ok_or(Malformed("signature"))?.to_vec(),
             serial: unsigned(fields.serial, MAX_SERIAL_LEN).ok_or(Malformed("serial number"))?,
             issuer: encoded(fields.issuer)?,
             subject: encoded(fields.subject)?,
@@ -188,7 +190,8 @@ impl Certificate {
             not_after: timestamp(validity.not_after)?,
             public_key: PublicKey::from_spki_der(&encoded(fields.spki)?),
             extensions: ExtensionsFound::read(fields.extensions)?,
-        })))
+        };
+        Ok(Self { der: bytes.into(), signature, signed: Arc::new(signed) })
     }
 
     /// Parses text with exactly one PEM block `CERTIFICATE`.
@@ -237,10 +240,24 @@ impl Certificate {
         Self::from_der(&der)
     }
 
+    /// The same certificate with another signature; what is signed is not read again.
+    ///
+    /// # Errors
+    /// [`CertificateError::Malformed`] for a scheme that is not supported, [`CertificateError::TooLarge`].
+    pub fn with_signature(&self, signature: &[u8]) -> Result<Self, CertificateError> {
+        let algorithm = self.signed.algorithm.ok_or(CertificateError::Malformed("signature algorithm"))?;
+        let der = certificate_der(&self.signed.tbs, algorithm, signature)
+            .map_err(|_| CertificateError::Malformed("signature"))?;
+        if der.len() > MAX_CERTIFICATE_LEN {
+            return Err(CertificateError::TooLarge);
+        }
+        Ok(Self { der: der.into(), signature: signature.into(), signed: Arc::clone(&self.signed) })
+    }
+
     /// The bytes that were parsed.
     #[must_use]
     pub fn der(&self) -> &[u8] {
-        &self.0.der
+        &self.der
     }
 
     /// PEM with 64 columns and a newline at the end.
@@ -252,43 +269,43 @@ impl Certificate {
     /// The DER TBSCertificate: what the issuer signed.
     #[must_use]
     pub fn tbs_der(&self) -> &[u8] {
-        &self.0.tbs
+        &self.signed.tbs
     }
 
     /// The serial number as an unsigned big-endian integer without leading zeros, at most 20 bytes.
     #[must_use]
     pub fn serial(&self) -> &[u8] {
-        &self.0.serial
+        &self.signed.serial
     }
 
     /// The issuer, a DER Name.
     #[must_use]
     pub fn issuer_der(&self) -> &[u8] {
-        &self.0.issuer
+        &self.signed.issuer
     }
 
     /// The subject, a DER Name; `30 00` if it is empty.
     #[must_use]
     pub fn subject_der(&self) -> &[u8] {
-        &self.0.subject
+        &self.signed.subject
     }
 
     /// Organization and common name of the subject.
     #[must_use]
     pub fn subject(&self) -> DistinguishedName {
-        DistinguishedName::from_der(&self.0.subject)
+        DistinguishedName::from_der(&self.signed.subject)
     }
 
     /// The first second of the validity.
     #[must_use]
     pub fn not_before(&self) -> Timestamp {
-        self.0.not_before
+        self.signed.not_before
     }
 
     /// The last second of the validity.
     #[must_use]
     pub fn not_after(&self) -> Timestamp {
-        self.0.not_after
+        self.signed.not_after
     }
 
     /// Whether `time` lies in the validity, both ends included (RFC 5280 §4.1.2.5).
@@ -302,13 +319,13 @@ impl Certificate {
     /// # Errors
     /// What kept the key from being parsed, for keys of an unsupported kind.
     pub fn public_key(&self) -> Result<&PublicKey, CertificateError> {
-        self.0.public_key.as_ref().map_err(|error| CertificateError::Key(error.clone()))
+        self.signed.public_key.as_ref().map_err(|error| CertificateError::Key(error.clone()))
     }
 
     /// The scheme of the issuer's signature, if it is a supported one.
     #[must_use]
     pub fn signature_algorithm(&self) -> Option<SignatureAlgorithm> {
-        self.0.algorithm
+        self.signed.algorithm
     }
 
     /// Verifies the issuer's signature, and nothing else.
@@ -316,14 +333,14 @@ impl Certificate {
     /// # Errors
     /// [`SignatureInvalid`], also for a scheme that is not supported.
     pub fn verify_signature(&self, issuer: &PublicKey) -> Result<(), SignatureInvalid> {
-        let algorithm = self.0.algorithm.ok_or(SignatureInvalid)?;
-        issuer.verify(algorithm, &self.0.tbs, &self.0.signature)
+        let algorithm = self.signed.algorithm.ok_or(SignatureInvalid)?;
+        issuer.verify(algorithm, &self.signed.tbs, &self.signature)
     }
 
     /// Whether issuer and subject are the same, byte for byte, as in a root.
     #[must_use]
     pub fn is_self_issued(&self) -> bool {
-        self.0.issuer == self.0.subject
+        self.signed.issuer == self.signed.subject
     }
 
     /// Whether basicConstraints say CA:TRUE.
@@ -337,44 +354,44 @@ impl Certificate {
     /// # Errors
     /// The variants of [`ExtensionError`] about names: none, several, or one that no Fulcio writes.
     pub fn subject_alt_name(&self) -> Result<&SubjectAltName, CertificateError> {
-        self.0.extensions.subject_alt_name.as_ref().map_err(|error| CertificateError::Extension(error.clone()))
+        self.signed.extensions.subject_alt_name.as_ref().map_err(|error| CertificateError::Extension(error.clone()))
     }
 
     /// Every subject alternative name as text, of whatever kind: what a log is searched by. Names that have no text are
     /// left out.
     #[must_use]
     pub fn subject_alt_names(&self) -> Vec<String> {
-        SubjectAltName::texts(&self.0.extensions.subject_alt_name_der)
+        SubjectAltName::texts(&self.signed.extensions.subject_alt_name_der)
     }
 
     /// The extensions of the Fulcio arc.
     #[must_use]
     pub fn extensions(&self) -> &FulcioExtensions {
-        &self.0.extensions.fulcio
+        &self.signed.extensions.fulcio
     }
 
     /// All extensions in their order.
     #[must_use]
     pub fn extension_oids(&self) -> &[(ObjectIdentifier, Critical)] {
-        &self.0.extensions.all
+        &self.signed.extensions.all
     }
 
     /// basicConstraints (RFC 5280 §4.2.1.9).
     #[must_use]
     pub fn basic_constraints(&self) -> Option<&BasicConstraints> {
-        self.0.extensions.basic_constraints.as_ref()
+        self.signed.extensions.basic_constraints.as_ref()
     }
 
     /// keyUsage (RFC 5280 §4.2.1.3).
     #[must_use]
     pub fn key_usage(&self) -> Option<KeyUsage> {
-        self.0.extensions.key_usage
+        self.signed.extensions.key_usage
     }
 
     /// extendedKeyUsage (RFC 5280 §4.2.1.12).
     #[must_use]
     pub fn extended_key_usage(&self) -> Option<&[ObjectIdentifier]> {
-        self.0.extensions.extended_key_usage.as_deref()
+        self.signed.extensions.extended_key_usage.as_deref()
     }
 
     /// Whether the extended key usage lists code signing.
@@ -393,13 +410,13 @@ impl Certificate {
     /// The subjectKeyIdentifier.
     #[must_use]
     pub fn subject_key_identifier(&self) -> Option<&[u8]> {
-        self.0.extensions.subject_key_identifier.as_deref()
+        self.signed.extensions.subject_key_identifier.as_deref()
     }
 
     /// The keyIdentifier of the authorityKeyIdentifier.
     #[must_use]
     pub fn authority_key_identifier(&self) -> Option<&[u8]> {
-        self.0.extensions.authority_key_identifier.as_deref()
+        self.signed.extensions.authority_key_identifier.as_deref()
     }
 
     /// Whether the certificate may be the issuer of others (RFC 5280 §4.2.1.3, §4.2.1.9): basicConstraints say so, and keyUsage,
@@ -428,13 +445,13 @@ impl Certificate {
     /// # Errors
     /// [`CertificateError::NoExtension`] if there is no poison.
     pub fn tbs_without_poison(&self) -> Result<Vec<u8>, CertificateError> {
-        tbs_without_extension(&self.0.tbs, rfc6962::CT_PRECERT_POISON)
+        tbs_without_extension(&self.signed.tbs, rfc6962::CT_PRECERT_POISON)
     }
 
     /// The embedded SignedCertificateTimestampList in TLS encoding (RFC 6962 §3.3); see [`crate::sct`].
     #[must_use]
     pub fn sct_list(&self) -> Option<&[u8]> {
-        self.0.extensions.sct_list.as_deref()
+        self.signed.extensions.sct_list.as_deref()
     }
 
     /// The TBSCertificate without its SCT list: what the log signed (RFC 6962 §3.2).
@@ -442,13 +459,13 @@ impl Certificate {
     /// # Errors
     /// [`CertificateError::NoExtension`] if there is no SCT list.
     pub fn precertificate_tbs(&self) -> Result<Vec<u8>, CertificateError> {
-        tbs_without_extension(&self.0.tbs, rfc6962::CT_PRECERT_SCTS)
+        tbs_without_extension(&self.signed.tbs, rfc6962::CT_PRECERT_SCTS)
     }
 }
 
 impl PartialEq for Certificate {
     fn eq(&self, other: &Self) -> bool {
-        self.0.der == other.0.der
+        self.der == other.der
     }
 }
 

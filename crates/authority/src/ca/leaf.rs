@@ -11,8 +11,8 @@
 //! promise. They are not verified again here, since a certificate a request is what this costs.
 
 use super::{
-    CaError, CaIssuer, TbsParts, UnsignedCertificate, authority_key_identifier, extended_key_usage, extension, lasting,
-    positive, raw_extension, signing_key_usage, subject_key_identifier,
+    CaError, CaIssuer, TbsParts, authority_key_identifier, extended_key_usage, extension, lasting, positive,
+    raw_extension, signing_key_usage, subject_key_identifier,
 };
 use crate::challenge::ProvenKey;
 use crate::lint::{Subject, lint_certificate, lint_precertificate};
@@ -38,7 +38,8 @@ pub struct Issuance<'a> {
     issuer: &'a CaIssuer,
     parts: TbsParts,
     expected: Subject,
-    unsigned: UnsignedCertificate,
+    /// The signature is missing.
+    linted: Certificate,
 }
 
 impl<'a> Issuance<'a> {
@@ -73,23 +74,22 @@ impl<'a> Issuance<'a> {
         };
         let poison = extension(rfc6962::CT_PRECERT_POISON, true, &Null).map_err(|_| CaError::Encoding("poison"))?;
         let tbs = parts.encode(Some(poison))?;
-        lint_precertificate(&tbs, issuer, &expected)?;
-        let unsigned = UnsignedCertificate { tbs, issuer_key: issuer.key().clone() };
-        Ok(Self { issuer, parts, expected, unsigned })
+        let linted = lint_precertificate(&tbs, issuer, &expected)?;
+        Ok(Self { issuer, parts, expected, linted })
     }
 
     /// The bytes to be signed.
     #[must_use]
     pub fn message(&self) -> &[u8] {
-        self.unsigned.message()
+        self.linted.tbs_der()
     }
 
     /// The signed precertificate; `signature` is the issuer's over [`Issuance::message`].
     ///
     /// # Errors
-    /// [`CaError::Encoding`].
+    /// [`CaError::Certificate`] if it cannot be encoded.
     pub fn finish(self, signature: &[u8]) -> Result<Precertificate<'a>, CaError> {
-        let certificate = self.unsigned.assemble(signature)?;
+        let certificate = self.linted.with_signature(signature)?;
         let signed_part = tbs_without_extension(certificate.tbs_der(), rfc6962::CT_PRECERT_POISON)?;
         Ok(Precertificate { issuer: self.issuer, parts: self.parts, expected: self.expected, certificate, signed_part })
     }
@@ -135,30 +135,30 @@ impl<'a> Precertificate<'a> {
         let list = SignedCertificateTimestamp::to_list_extension(std::slice::from_ref(sct))?;
         let list = raw_extension(rfc6962::CT_PRECERT_SCTS, false, list).map_err(|_| CaError::Encoding("SCT list"))?;
         let tbs = self.parts.encode(Some(list))?;
-        lint_certificate(&tbs, self.issuer, &self.expected)?;
+        let linted = lint_certificate(&tbs, self.issuer, &self.expected)?;
         if tbs_without_extension(&tbs, rfc6962::CT_PRECERT_SCTS)? != self.signed_part {
             return Err(CaError::Correspondence);
         }
-        Ok(FinalCertificate(UnsignedCertificate { tbs, issuer_key: self.issuer.key().clone() }))
+        Ok(FinalCertificate(linted))
     }
 }
 
 /// The final certificate, which corresponds to its logged precertificate and waits for its signature.
-pub struct FinalCertificate(UnsignedCertificate);
+pub struct FinalCertificate(Certificate);
 
 impl FinalCertificate {
     /// The bytes to be signed.
     #[must_use]
     pub fn message(&self) -> &[u8] {
-        self.0.message()
+        self.0.tbs_der()
     }
 
     /// The certificate; `signature` is the issuer's over [`FinalCertificate::message`].
     ///
     /// # Errors
-    /// [`CaError::Encoding`].
+    /// [`CaError::Certificate`] if it cannot be encoded.
     pub fn finish(&self, signature: &[u8]) -> Result<Certificate, CaError> {
-        self.0.assemble(signature)
+        Ok(self.0.with_signature(signature)?)
     }
 }
 

@@ -250,3 +250,17 @@ fn pem_of_other_things_is_refused() {
     assert_eq!(Certificate::chain_from_pem(&commented).expect("chain").len(), 2);
     assert_eq!(CertificateError::Pem.code(), Code::CERTIFICATE_MALFORMED);
 }
+
+#[test]
+fn another_signature_changes_nothing_else() {
+    let Some(vectors) = waxseal_testkit::vectors() else { return };
+    let certificate = private_leaf(&vectors);
+    let other = certificate.with_signature(b"another one").expect("assembled");
+    assert_ne!(other, certificate);
+    assert_eq!(other.tbs_der(), certificate.tbs_der());
+    let read = Certificate::from_der(other.der()).expect("a certificate");
+    assert_eq!((&read.signature[..], read.extension_oids()), (&b"another one"[..], other.extension_oids()));
+    assert_eq!(read.with_signature(&certificate.signature).expect("assembled"), certificate);
+    let large = vec![0; MAX_CERTIFICATE_LEN];
+    assert_eq!(certificate.with_signature(&large), Err(CertificateError::TooLarge));
+}

@@ -134,6 +134,9 @@ pub struct Head {
 
 type Answer = Result<Sequenced, AppendError>;
 
+/// How often the driver lets others go first before it takes a batch.
+const MAX_YIELDS: usize = 32;
+
 /// Where an entry ended up, before its proof is made: that is done by whoever asked, not by the driver.
 struct Sequenced {
     index: u64,
@@ -380,6 +383,17 @@ impl Shared {
             queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
         queue.idle = false;
+        // A batch costs a signature and a sync however many entries it has. On a busy machine those who are about to bring
+        // more are runnable and wait for a processor: they get this one, for as long as it brings something.
+        for _ in 0..MAX_YIELDS {
+            let waiting = queue.pool.len();
+            drop(queue);
+            std::thread::yield_now();
+            queue = lock(&self.queue);
+            if queue.pool.len() == waiting {
+                break;
+            }
+        }
         queue.pool.take()
     }
 

@@ -88,6 +88,8 @@ pub struct SubmissionError {
 /// The certificate authority of an instance.
 pub struct Fulcio {
     issuer: CaIssuer,
+    /// Its certificates as they stand in answers, PEM without the last newline.
+    issuer_pem: Vec<String>,
     signer: Arc<dyn Signer>,
     rules: Arc<CurrentRules>,
     jwks: Arc<Jwks>,
@@ -138,7 +140,8 @@ impl Fulcio {
             return Err(OtherKey);
         }
         let (verified, spent, limits) = (Verified::default(), Spent::default(), Limits::new(per_identity));
-        Ok(Self { issuer, signer, rules, jwks, log, admission, metrics, audit, verified, spent, limits })
+        let issuer_pem = issuer.chain().iter().map(pem).collect();
+        Ok(Self { issuer, issuer_pem, signer, rules, jwks, log, admission, metrics, audit, verified, spent, limits })
     }
 
     /// Decides about a request, counts the decision, and writes down a refusal.
@@ -280,14 +283,19 @@ async fn signing_certificate(State(fulcio): State<Arc<Fulcio>>, request: Request
     let request = read_body(request, MAX_BODY_LEN).await.and_then(|body| SigningRequest::parse(&body, header_token));
     match fulcio.decide_and_issue(request, &asked).await {
         Ok(certificate) => {
-            let chain = [&certificate].into_iter().chain(fulcio.issuer.chain());
-            let certificates: Vec<String> = chain.map(|one| one.to_pem().trim_end().to_owned()).collect();
+            let leaf = pem(&certificate);
+            let certificates: Vec<&String> = [&leaf].into_iter().chain(&fulcio.issuer_pem).collect();
             let answer = json!({"signedCertificateEmbeddedSct": {"chain": {"certificates": certificates}}});
             // 200 and nothing else: cosign 3 takes no other success.
             json_answer(StatusCode::OK, answer.to_string())
         }
         Err(refusal) => refusal.into_response(),
     }
+}
+
+/// PEM without the last newline.
+fn pem(certificate: &Certificate) -> String {
+    certificate.to_pem().trim_end().to_owned()
 }
 
 async fn trust_bundle(State(fulcio): State<Arc<Fulcio>>) -> Response {
