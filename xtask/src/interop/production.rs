@@ -1,5 +1,5 @@
-//! An instance as an organisation runs it: made by `init`, run by `serve` over TLS, and an identity provider that nobody here
-//! wrote vouches for its signers.
+//! An instance as an organisation runs it: made by `init`, run by `serve` over TLS, and identity providers that nobody here
+//! wrote vouch for its signers: one that says what it is told, and OpenBao behind a TLS authority of its own.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{
     command::{Outcome, Site, Variables, Words},
     parts::Program,
-    server::{Providers, Server},
+    server::{OpenBao, Providers, Server},
     setup,
 };
 
@@ -20,6 +20,9 @@ use super::{
 const ADMITTED: &str = "alice@corp.example";
 /// Whom the same provider vouches for, and no rule admits.
 const STRANGER: &str = "eve@elsewhere.example";
+/// The variable with OpenBao's token for [`ADMITTED`].
+const OPENBAO: &str = "openbao";
+
 /// What is asked of the instance besides the lines of `client-setup`.
 struct Question {
     name: &'static str,
@@ -47,6 +50,15 @@ const QUESTIONS: &[Question] = &[
         "verify-blob --bundle {folder}/v1.json --certificate-identity {identity} --certificate-oidc-issuer {issuer} {artifact}",
     ),
     asks("cosign 3 pins it", Program::Cosign, PIN),
+    by_openbao(
+        "cosign 3 signs with a token of OpenBao",
+        // On its command line cosign takes tokens with ES256 for names of files.
+        "sign-blob --yes --identity-token {folder}/openbao.token --bundle {folder}/openbao.json {artifact}",
+    ),
+    by_openbao(
+        "cosign 3 verifies it",
+        "verify-blob --bundle {folder}/openbao.json --certificate-identity {identity} --certificate-oidc-issuer {openbao_issuer} {artifact}",
+    ),
     stranger(Program::Cosign, "sign-blob --yes --identity-token {token} --bundle {folder}/eve.json {artifact}"),
     stranger(
         Program::Waxseal,
@@ -58,6 +70,10 @@ const QUESTIONS: &[Question] = &[
 
 const fn asks(name: &'static str, program: Program, words: Words) -> Question {
     Question { name, who: "alice", program, words, refusal: None }
+}
+
+const fn by_openbao(name: &'static str, words: Words) -> Question {
+    Question { name, who: OPENBAO, program: Program::Cosign, words, refusal: None }
 }
 
 const fn stranger(program: Program, words: Words) -> Question {
@@ -79,10 +95,15 @@ pub(crate) fn run(site: Site) -> anyhow::Result<(Vec<String>, Vec<String>)> {
     let site = site.believing(authority.clone());
     certify(&authority, site.folder())?;
     let (provider, variables) = identity_provider(&site)?;
-    let (instance, variables) = instance(&site, variables)?;
+    let openbao = site.has(Program::OpenBao).then(|| OpenBao::start(&site, ADMITTED)).transpose()?;
+    let (instance, variables) = instance(&site, openbao.as_ref(), variables)?;
     let (mut lines, mut wrong) = setup::run(&site, &variables)?;
     for question in QUESTIONS.iter().filter(|question| site.has(question.program)) {
-        let variables = variables.clone().with("token", variables.value(question.who).unwrap_or_default());
+        let Some(token) = variables.value(question.who) else {
+            lines.push(format!("{}: not asked, there is no {}", question.name, question.who));
+            continue;
+        };
+        let variables = variables.clone().with("token", token);
         let outcome = site.run(question.program, question.words, &variables)?;
         let right = as_expected(&outcome, question.refusal);
         lines.push(format!("{} ({:?}): {}", question.name, question.program, if right { "ok" } else { "WRONG" }));
@@ -90,7 +111,7 @@ pub(crate) fn run(site: Site) -> anyhow::Result<(Vec<String>, Vec<String>)> {
             wrong.push(format!("{}\n{}", question.name, outcome.report()));
         }
     }
-    drop((instance, provider));
+    drop((instance, provider, openbao));
     site.run(Program::Waxseal, "log fsck --data-dir {data}", &variables)?.demand()?;
     Ok((lines, wrong))
 }
@@ -141,11 +162,24 @@ fn identity_provider(site: &Site) -> anyhow::Result<(Server, Variables)> {
 }
 
 /// The instance, and where it is.
-fn instance(site: &Site, variables: Variables) -> anyhow::Result<(Server, Variables)> {
+fn instance(site: &Site, openbao: Option<&OpenBao>, variables: Variables) -> anyhow::Result<(Server, Variables)> {
     let issuer = variables.value("issuer").unwrap_or_default().to_owned();
     let rules = site.folder().join("rules.yaml");
-    let rule = format!("{{name: people, issuer: '{issuer}', match: {{email: '*@corp.example'}}}}");
-    fs::write(&rules, format!("issuers:\n  - {{issuer: '{issuer}', type: email}}\nrules:\n  - {rule}\n"))?;
+    let mut issuers = vec![json!({"issuer": issuer, "type": "email"})];
+    let mut admitted = vec![json!({"name": "people", "issuer": issuer, "match": {"email": "*@corp.example"}})];
+    if let Some(OpenBao { issuer, authority, .. }) = openbao {
+        issuers.push(json!({"issuer": issuer, "type": "email", "ca_file": authority}));
+        admitted.push(json!({"name": "people-of-openbao", "issuer": issuer, "match": {"email": ADMITTED}}));
+    }
+    // JSON is YAML.
+    fs::write(&rules, json!({"issuers": issuers, "rules": admitted}).to_string())?;
+    let variables = match openbao {
+        Some(OpenBao { issuer, token, .. }) => {
+            fs::write(site.folder().join("openbao.token"), token)?;
+            variables.with(OPENBAO, token.clone()).with("openbao_issuer", issuer.clone())
+        }
+        None => variables,
+    };
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let artifact = site.folder().join("artifact.txt");
     fs::write(&artifact, "what a release would be\n")?;

@@ -4,7 +4,8 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::{BufRead, BufReader},
-    path::Path,
+    net::TcpListener,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -13,7 +14,10 @@ use std::{
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use super::{command::Site, http::Http, parts::Program};
+use super::{
+    command::{Site, Variables},
+    parts::Program,
+};
 
 /// Much longer than a server needs to start.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -44,19 +48,23 @@ impl Server {
         Ok((server, line))
     }
 
-    /// Starts one that is ready when `url` answers.
+    /// Starts one that is ready when `ready` says so.
     ///
     /// # Errors
     ///
-    /// When it does not; with its log.
-    pub(crate) fn with_url(mut command: Command, log: &Path, http: &Http, url: &str) -> anyhow::Result<Self> {
+    /// When it does not become ready; with its log.
+    pub(crate) fn when(
+        mut command: Command,
+        log: &Path,
+        mut ready: impl FnMut() -> anyhow::Result<bool>,
+    ) -> anyhow::Result<Self> {
         let output = File::create(log)?;
         let mut server = Self(command.stdout(output.try_clone()?).stderr(output).spawn()?);
         wait(&command, log, || {
             if let Some(ended) = server.0.try_wait()? {
                 bail!("{ended}");
             }
-            Ok(http.answers(url))
+            ready()
         })?;
         Ok(server)
     }
@@ -115,5 +123,56 @@ impl Providers {
     /// One of their tokens.
     pub(crate) fn token(site: &Site, name: &str) -> anyhow::Result<String> {
         Ok(fs::read_to_string(site.folder().join(format!("{name}.token")))?)
+    }
+}
+
+/// OpenBao, whose tokens for services of others are those of a real issuer behind TLS.
+#[derive(Debug)]
+pub(crate) struct OpenBao {
+    /// Kept for its end.
+    _server: Server,
+    /// How it calls itself in tokens.
+    pub(crate) issuer: String,
+    /// The authority of its TLS certificate.
+    pub(crate) authority: PathBuf,
+    /// A token for whoever it was made to vouch for.
+    pub(crate) token: String,
+}
+
+impl OpenBao {
+    /// One that vouches for the person with this address.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start, or does not.
+    pub(crate) fn start(site: &Site, email: &str) -> anyhow::Result<Self> {
+        let tls = site.folder().join("openbao");
+        fs::create_dir_all(&tls)?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let origin = format!("https://127.0.0.1:{port}");
+        let variables = Variables::default()
+            .with("tls", tls.to_string_lossy())
+            .with("authority", tls.join("vault-ca.pem").to_string_lossy())
+            .with("bao", site.path(Program::OpenBao).context("OpenBao")?.to_string_lossy())
+            .with("address", origin.clone())
+            .with("listen", format!("127.0.0.1:{port}"))
+            .with("email", email)
+            .with("script", tls.join("openbao.sh").to_string_lossy());
+        fs::write(tls.join("openbao.sh"), include_str!("openbao.sh"))?;
+        let words = "server -dev -dev-tls -dev-tls-cert-dir={tls} -dev-no-store-token -dev-root-token-id=root \
+                     -dev-listen-address={listen}";
+        let mut command = site.command(Program::OpenBao)?;
+        command.args(variables.expand(words)?);
+        let server = Server::when(command, &site.folder().join("logs/openbao.log"), || {
+            let status = "status -address={address} -ca-cert={authority}";
+            Ok(tls.join("vault-ca.pem").exists() && site.run(Program::OpenBao, status, &variables)?.accepted())
+        })?;
+        let said = site.run(Program::Shell, "{script} {bao} {address} {authority} {email}", &variables)?.demand()?;
+        Ok(Self {
+            _server: server,
+            issuer: format!("{origin}/v1/identity/oidc"),
+            authority: tls.join("vault-ca.pem"),
+            token: said.stdout.trim().to_owned(),
+        })
     }
 }
