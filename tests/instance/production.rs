@@ -1,6 +1,6 @@
 //! `init` and `serve`: an instance for production, whose signers another provider vouches for.
 
-use super::{ALICE, Home, PAUSE, POLLS, Up, ask, assert_refused, certificate_request, client, p256};
+use super::{ALICE, Answer, Home, PAUSE, POLLS, Up, ask, assert_refused, certificate_request, client, p256};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
@@ -99,20 +99,37 @@ struct Admitting {
     /// Tokens of [`ALICE`] and [`EVE`].
     alice: String,
     eve: String,
-    _provider: (Up, Home),
+    provider: (Up, Home),
 }
 
 impl Admitting {
     fn start(home: &Home) -> Self {
+        Self::configured(home, "")
+    }
+
+    /// With these lines in its configuration.
+    fn configured(home: &Home, lines: &str) -> Self {
         let outside = Home::new();
         let provider = Up::start(&outside);
         let rules = rules(home, &provider, "*@corp.example");
         let made = Made::new(home, &["--rules", &rules]);
+        made.configure(lines);
         let served = made.serve(home);
         let (strict, file) = (std::fs::read_to_string(&rules).expect("rules"), made.data_dir.join("rules.yaml"));
         let token = |identity: &str| provider.token(&outside, &["--identity", identity]);
         let (alice, eve) = (token(ALICE), token(EVE));
-        Self { made, served, strict, file, alice, eve, _provider: (provider, outside) }
+        Self { made, served, strict, file, alice, eve, provider: (provider, outside) }
+    }
+
+    /// Asks for a certificate for a new key.
+    async fn ask_for(&self, identity: &str, token: &str) -> Answer {
+        let request = certificate_request(&p256(), identity, token).to_string();
+        let request = client().post(format!("{}/api/v2/signingCert", self.made.url)).body(request);
+        ask(request.header("content-type", "application/json")).await
+    }
+
+    async fn metrics(&self) -> String {
+        ask(client().get(format!("{}/metrics", self.made.url))).await.text()
     }
 }
 
@@ -190,17 +207,13 @@ async fn an_outside_provider_vouches_for_signers_and_serve_has_no_provider_of_it
 #[tokio::test]
 async fn changed_rules_are_taken_up_while_it_serves_and_bad_ones_are_not() {
     let home = Home::new();
-    let Admitting { made, served, strict, file, alice, eve, _provider } = Admitting::start(&home);
-    let ask_for = async |identity: &str, token: &str| {
-        let request = certificate_request(&p256(), identity, token).to_string();
-        let request = client().post(format!("{}/api/v2/signingCert", made.url)).body(request);
-        ask(request.header("content-type", "application/json")).await
-    };
+    let admitting = Admitting::start(&home);
+    let Admitting { made, served, strict, file, alice, eve, .. } = &admitting;
     let eve_gets = async |status: u16| {
         for _ in 0..POLLS {
             // Whoever the rules admit before and after is never refused in between.
-            assert_eq!(ask_for(ALICE, &alice).await.status, 200);
-            if ask_for(EVE, &eve).await.status == status {
+            assert_eq!(admitting.ask_for(ALICE, alice).await.status, 200);
+            if admitting.ask_for(EVE, eve).await.status == status {
                 return;
             }
             tokio::time::sleep(PAUSE).await;
@@ -208,15 +221,15 @@ async fn changed_rules_are_taken_up_while_it_serves_and_bad_ones_are_not() {
         panic!("eve never gets {status}");
     };
     let config = async || ask(client().get(format!("{}/readyz", made.url))).await.json()["config"].clone();
-    assert_eq!(ask_for(EVE, &eve).await.code(), "rule.denied");
+    assert_eq!(admitting.ask_for(EVE, eve).await.code(), "rule.denied");
 
-    std::fs::write(&file, strict.replace("*@corp.example", "**")).expect("written");
+    std::fs::write(file, strict.replace("*@corp.example", "**")).expect("written");
     served.signal("-HUP");
     eve_gets(200).await;
     assert!(config().await["reloaded"].is_string() && config().await["refused"].is_null());
 
     // Half a rule: the old ones decide, and it says why.
-    std::fs::write(&file, "rules:\n  - name: people\n").expect("written");
+    std::fs::write(file, "rules:\n  - name: people\n").expect("written");
     served.signal("-HUP");
     for _ in 0..POLLS {
         if config().await["refused"].is_object() {
@@ -227,29 +240,57 @@ async fn changed_rules_are_taken_up_while_it_serves_and_bad_ones_are_not() {
     let refused = config().await["refused"].clone();
     assert_eq!(refused["code"], "policy.malformed");
     assert!(refused["message"].as_str().expect("text").contains("rules.yaml"), "{refused}");
-    assert_eq!(ask_for(EVE, &eve).await.status, 200);
-    let metrics = ask(client().get(format!("{}/metrics", made.url))).await.text();
+    assert_eq!(admitting.ask_for(EVE, eve).await.status, 200);
+    let metrics = admitting.metrics().await;
     assert!(metrics.contains("waxseal_config_refused 1"), "{metrics}");
 
     // Without a signal the change is found.
-    std::fs::write(&file, &strict).expect("written");
+    std::fs::write(file, strict).expect("written");
     eve_gets(400).await;
     assert!(config().await["refused"].is_null());
-    served.stop();
+    admitting.served.stop();
+}
+
+#[tokio::test]
+async fn a_limit_of_the_configuration_is_for_each_identity_and_the_metrics_follow_the_logs() {
+    let home = Home::new();
+    let admitting = Admitting::configured(&home, "limits: {certificates_per_minute: 2}");
+    let bob = admitting.provider.0.token(&admitting.provider.1, &["--identity", "bob@corp.example"]);
+    let before = admitting.metrics().await;
+    for _ in 0..2 {
+        assert_eq!(admitting.ask_for(ALICE, &admitting.alice).await.status, 200);
+    }
+    let refused = admitting.ask_for(ALICE, &admitting.alice).await;
+    assert_eq!((refused.status, &*refused.code()), (429, "rule.limit"));
+    assert!(refused.header("retry-after").parse::<u32>().is_ok_and(|seconds| (1..=60).contains(&seconds)));
+    assert_eq!(admitting.ask_for("bob@corp.example", &bob).await.status, 200);
+    let value = |text: &str, name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name} in {text}"));
+        line.trim().parse::<u64>().expect("a number")
+    };
+    let after = admitting.metrics().await;
+    let entries = |text: &str| value(text, r#"waxseal_log_entries{log="ct"}"#);
+    assert_eq!(entries(&after), entries(&before) + 3);
+    assert!(value(&after, r#"waxseal_log_published_entries{log="ct"}"#) <= entries(&after));
+    assert_eq!(value(&after, r#"waxseal_log_waiting{log="ct"}"#), 0);
+    for log in ["rekor-v1", "rekor-v2"] {
+        assert_eq!(value(&after, &format!("waxseal_log_waiting{{log=\"{log}\"}}")), 0);
+    }
+    assert!(value(&after, "waxseal_connections") >= 1);
+    admitting.served.stop();
 }
 
 /// Row 47: every decision is made by one configuration, whatever is exchanged meanwhile.
 #[tokio::test]
 async fn reloads_under_load_lose_no_request_and_mix_no_rules() {
     let home = Home::new();
-    let Admitting { made, served, strict, file, alice, eve, _provider } = Admitting::start(&home);
+    let admitting = Admitting::start(&home);
+    let Admitting { served, strict, file, alice, eve, .. } = &admitting;
     let stop = std::cell::Cell::new(false);
     let load = async |identity: &str, token: &str| {
-        let (client, mut statuses) = (client(), BTreeSet::new());
+        let mut statuses = BTreeSet::new();
         while !stop.get() {
-            let request = certificate_request(&p256(), identity, token).to_string();
-            let request = client.post(format!("{}/api/v2/signingCert", made.url)).body(request);
-            let answer = ask(request.header("content-type", "application/json")).await;
+            let answer = admitting.ask_for(identity, token).await;
             if answer.status != 200 {
                 assert_eq!((identity, &*answer.code()), (EVE, "rule.denied"));
             }
@@ -258,7 +299,7 @@ async fn reloads_under_load_lose_no_request_and_mix_no_rules() {
         statuses
     };
     let reloads = async || {
-        let metrics = ask(client().get(format!("{}/metrics", made.url))).await.text();
+        let metrics = admitting.metrics().await;
         let line =
             metrics.lines().find_map(|line| line.strip_prefix(r#"waxseal_config_reloads_total{outcome="done"} "#));
         line.expect("a counter").parse::<u32>().expect("a number")
@@ -268,7 +309,7 @@ async fn reloads_under_load_lose_no_request_and_mix_no_rules() {
             let before = reloads().await;
             let text = if turn % 2 == 0 { strict.replace("*@corp.example", "**") } else { strict.clone() };
             std::fs::write(home.path("next.yaml"), text).expect("written");
-            std::fs::rename(home.path("next.yaml"), &file).expect("renamed");
+            std::fs::rename(home.path("next.yaml"), file).expect("renamed");
             served.signal("-HUP");
             for _ in 0..POLLS {
                 if reloads().await > before {
@@ -280,10 +321,10 @@ async fn reloads_under_load_lose_no_request_and_mix_no_rules() {
         }
         stop.set(true);
     };
-    let (first, second, of_eve, ()) = tokio::join!(load(ALICE, &alice), load(ALICE, &alice), load(EVE, &eve), exchange);
+    let (first, second, of_eve, ()) = tokio::join!(load(ALICE, alice), load(ALICE, alice), load(EVE, eve), exchange);
     assert_eq!((first, second), (BTreeSet::from([200]), BTreeSet::from([200])));
     assert_eq!(of_eve, BTreeSet::from([200, 400]), "both rules decided");
-    served.stop();
+    admitting.served.stop();
 }
 
 #[test]

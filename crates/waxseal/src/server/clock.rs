@@ -151,6 +151,12 @@ pub(crate) mod tests {
         Clock::new(Timestamps::default(), audited.log.handle())
     }
 
+    /// A clock that nobody has confirmed.
+    pub(crate) fn doubtful(audited: &Audited) -> Arc<Clock> {
+        let settings = Timestamps { ntp: vec!["ntp.example".into()], ..Timestamps::default() };
+        Clock::new(settings, audited.log.handle())
+    }
+
     fn later(time: Timestamp, seconds: i64) -> Timestamp {
         time + SignedDuration::from_secs(seconds)
     }
@@ -184,8 +190,7 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn time_servers_decide_where_there_are_some_and_have_to_answer() {
         let audited = Audited::new();
-        let settings = Timestamps { ntp: vec!["ntp.example".into()], ..Timestamps::default() };
-        let clock = Clock::new(settings, audited.log.handle());
+        let clock = doubtful(&audited);
         let (wall, steady) = (system::now(), system::since_boot());
         assert_eq!(clock.judge(wall, steady), Err(Doubt::Silent));
         let seconds = |seconds| Ok(SignedDuration::from_secs(seconds));

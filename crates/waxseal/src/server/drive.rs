@@ -322,6 +322,12 @@ impl LogHandle {
         lock(&self.0.queue).accepts()
     }
 
+    /// How many entries wait to be written.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        lock(&self.0.queue).pool.len() as u64
+    }
+
     /// Which log it is.
     #[must_use]
     pub fn profile(&self) -> &Profile {

@@ -17,6 +17,7 @@ use crate::server::gateway;
 use crate::server::idp::claims::IssuerKind;
 use crate::server::idp::{self, Idp, IdpError, secret};
 use crate::server::issuer_keys;
+use crate::server::log_gauges::LogGauges;
 use crate::server::logs::{LogError, Logs};
 use crate::server::material::{MANIFEST, Material, MaterialError};
 use crate::server::operate::{OperateError, Operator};
@@ -31,6 +32,7 @@ use crate::server::tuf::{self, RootKey, TufError};
 use crate::server::ui::{self, Ui};
 use crate::server::writers::Admission;
 use axum::Router;
+use prometheus_client::metrics::gauge::Gauge;
 use std::fs::DirBuilder;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -437,6 +439,7 @@ impl Opened {
         let rules = Arc::new(CurrentRules::new(rules, candidate));
 
         let (v1, v1_signer) = (logs.rekor_v1.handle(), material.rekor_v1_signer.clone());
+        let v1_log = v1.clone();
         let rekor_v1 = RekorV1::open(v1, v1_signer, Arc::clone(&admission)).await?;
         let certificate_log = logs.ct.handle();
         let clock = Clock::new(settings.timestamps.clone(), certificate_log.clone());
@@ -451,9 +454,12 @@ impl Opened {
         let operator = Operator::new(data_dir.clone(), url.clone(), client, material, logs, owner, root).await?;
         let operator = Arc::new(operator);
         let expiry = Expiry::new(operator.tuf(), &ca_chain, &tsa_chain, front.tls.clone());
+        let log_gauges = LogGauges { ct: certificate_log.clone(), rekor_v1: v1_log, rekor_v2: operator.rekor_v2() };
         let metrics = Arc::new(Metrics::new(|registry| {
             reloads.register(registry);
             expiry.register(registry);
+            registry.register("connections", "Open connections", front.connections.clone());
+            registry.register_collector(Box::new(log_gauges));
         }));
         let fulcio = Fulcio::new(fulcio::Parts {
             issuer: ca,
@@ -486,7 +492,8 @@ impl Opened {
             let routes = ui::health(Arc::clone(&ui)).merge(Arc::clone(&metrics).routes());
             // Whoever watches the instance is not one of those who could use it up.
             let bounds = Bounds { requests_per_second: None, ..front.bounds };
-            let plain = Front { listener, tls: None, bounds, trusted_proxies: Vec::new() };
+            let connections = Gauge::default();
+            let plain = Front { listener, tls: None, bounds, trusted_proxies: Vec::new(), connections };
             (plain, routes.fallback(gateway::not_found))
         });
         let routes = Router::new()
@@ -543,7 +550,8 @@ fn front(settings: &Settings, listener: TcpListener) -> Result<Front, StartError
         requests_per_second: limits.requests_per_second.and_then(NonZeroU32::new),
         ..default
     };
-    Ok(Front { listener, tls, bounds, trusted_proxies: settings.trusted_proxies.clone() })
+    let trusted_proxies = settings.trusted_proxies.clone();
+    Ok(Front { listener, tls, bounds, trusted_proxies, connections: Gauge::default() })
 }
 
 /// Makes a data directory that only its owner may enter, unless it is there, durably.

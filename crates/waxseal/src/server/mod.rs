@@ -16,6 +16,7 @@ pub mod gateway;
 pub mod idp;
 pub mod instance;
 pub mod issuer_keys;
+pub mod log_gauges;
 pub mod logs;
 pub mod material;
 pub mod operate;

@@ -189,7 +189,8 @@ impl IntoResponse for Failure {
 mod tests {
     use super::{MAX_BODY_LEN, Tsa, TsaSetupError, routes};
     use crate::server::audit::tests::Audited;
-    use crate::server::clock::tests::trusted;
+    use crate::server::clock::Clock;
+    use crate::server::clock::tests::{doubtful, trusted};
     use axum::Router;
     use axum::body::Body;
     use axum::extract::Request;
@@ -224,9 +225,12 @@ mod tests {
     }
 
     fn served() -> (Router, Vec<Certificate>) {
+        served_by(trusted(&Audited::new()))
+    }
+
+    fn served_by(clock: Arc<Clock>) -> (Router, Vec<Certificate>) {
         let key = KeyPair::generate(KeyKind::EcdsaP256).expect("key");
         let chain = chain(&key);
-        let clock = trusted(&Audited::new());
         (routes(Arc::new(Tsa::new(chain.clone(), Arc::new(key), clock).expect("authority"))), chain)
     }
 
@@ -316,6 +320,18 @@ mod tests {
         assert_eq!((answer.status, answer.header("cache-control")), (StatusCode::OK, "public, max-age=86400"));
         let text = String::from_utf8(answer.body).expect("PEM");
         assert_eq!(Certificate::chain_from_pem(&text).expect("chain"), chain);
+    }
+
+    /// No time is attested that may be wrong.
+    #[tokio::test]
+    async fn a_doubtful_clock_stamps_nothing_and_its_chain_is_served_on() {
+        let (router, _) = served_by(doubtful(&Audited::new()));
+        let body = r#"{"artifactHash":"LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=","hashAlgorithm":"sha256"}"#;
+        let answer = post(&router, "application/json", body).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "60"));
+        assert!(answer.message().starts_with("[time.clock-doubtful]"), "{}", answer.message());
+        let request = Request::get("/api/v1/timestamp/certchain").body(Body::empty()).expect("a request");
+        assert_eq!(ask(&router, request).await.status, StatusCode::OK);
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ pub use request::{ClientAddress, RequestId};
 
 use crate::server::config::AddressRange;
 use axum::Router;
+use prometheus_client::metrics::gauge::Gauge;
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -80,6 +81,8 @@ pub struct Front {
     pub bounds: Bounds,
     /// Whose headers about the client are believed.
     pub trusted_proxies: Vec<AddressRange>,
+    /// Is kept at the number of open connections.
+    pub connections: Gauge,
 }
 
 /// What all connections share.
@@ -91,6 +94,8 @@ struct Shared {
     limit: Option<RequestLimit>,
     /// Open connections by address.
     open: Mutex<HashMap<IpAddr, usize>>,
+    /// How many they are.
+    gauge: Gauge,
     /// Closed when the instance stops.
     stopping: tokio::sync::watch::Receiver<bool>,
 }
@@ -99,7 +104,7 @@ impl Front {
     /// Answers requests until `shutdown` is done, then takes no more connections and finishes the requests under way.
     /// Nothing that a client does ends it.
     pub async fn serve(self, router: Router, shutdown: impl Future<Output = ()>) {
-        let Self { listener, tls, bounds, trusted_proxies } = self;
+        let Self { listener, tls, bounds, trusted_proxies, connections: gauge } = self;
         let descriptors = descriptors();
         let reserved = RESERVED_DESCRIPTORS.min(descriptors / 2);
         let connections = bounds.connections.min(descriptors.saturating_sub(reserved)).max(1);
@@ -107,7 +112,7 @@ impl Front {
         let (stop, stopping) = tokio::sync::watch::channel(false);
         let limit = bounds.requests_per_second.map(RequestLimit::per_second);
         let open = Mutex::default();
-        let shared = Arc::new(Shared { router, tls, bounds, trusted_proxies, limit, open, stopping });
+        let shared = Arc::new(Shared { router, tls, bounds, trusted_proxies, limit, open, gauge, stopping });
         let mut tasks = JoinSet::new();
         tokio::pin!(shutdown);
         loop {
@@ -187,12 +192,14 @@ impl Place {
             return None;
         }
         *count = count.saturating_add(1);
+        shared.gauge.inc();
         Some(Self { shared: Arc::clone(shared), address })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.shared.gauge.dec();
         let mut open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = open.get_mut(&self.address) {
             *count = count.saturating_sub(1);

@@ -6,6 +6,7 @@ use crate::server::reload::{Part as _, Refused};
 use axum::extract::Request;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
+use prometheus_client::metrics::gauge::Gauge;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use std::net::SocketAddr;
@@ -43,7 +44,7 @@ async fn serve(bounds: Bounds, tls: Option<Arc<Tls>>, trusted_proxies: Vec<Addre
     };
     let router = Router::new().route("/who", get(who)).route("/length", post(length)).route("/slow", get(slow));
     let (stop, stopped) = oneshot::channel();
-    let front = Front { listener, tls, bounds, trusted_proxies };
+    let front = Front { listener, tls, bounds, trusted_proxies, connections: Gauge::default() };
     let serving = tokio::spawn(async move { front.serve(router, async { drop(stopped.await) }).await });
     Served { address, stop: Some(stop), serving }
 }
