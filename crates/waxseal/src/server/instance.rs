@@ -7,7 +7,6 @@ use crate::server::clock::Clock;
 use crate::server::config::{self, Config, ConfigError, Provider, Settings};
 use crate::server::ct::issuers::{Issuers, IssuersError};
 use crate::server::ct::{self, CtLog};
-use crate::server::drive::LogHandle;
 use crate::server::expiry::Expiry;
 use crate::server::first_entry::FirstEntryError;
 use crate::server::front::tls::{Tls, TlsError};
@@ -21,8 +20,9 @@ use crate::server::log_gauges::LogGauges;
 use crate::server::logs::{LogError, Logs};
 use crate::server::material::{MANIFEST, Material, MaterialError};
 use crate::server::operate::{OperateError, Operator};
+use crate::server::ready;
 use crate::server::rekor_v1::{self, RekorV1};
-use crate::server::rekor_v2::{self, RekorV2};
+use crate::server::rekor_v2;
 use crate::server::reload::rules::RulesPart;
 use crate::server::reload::{Part, Reloader, Status};
 use crate::server::rules::CurrentRules;
@@ -46,7 +46,6 @@ use waxseal_authority::audit::{Event, NAMES_MESSAGE, Names, names_key};
 use waxseal_authority::rules::{DEFAULT_AUDIENCE, Rules, RulesError};
 use waxseal_formats::client_config::{ClientConfig, Privacy};
 use waxseal_formats::code::Code;
-use waxseal_formats::x509::Certificate;
 use waxseal_io::disk::OsDisk;
 use waxseal_io::jwks::Jwks;
 use waxseal_io::signer::{KeyFiles, KeyPair, Signer as _};
@@ -485,7 +484,7 @@ impl Opened {
                 ]
             }
         };
-        let ready = ready_checks(ca_chain, certificate_log, operator.rekor_v2(), Arc::clone(&clock));
+        let ready = ready::checks(ca_chain, certificate_log, operator.rekor_v2(), Arc::clone(&clock));
         let ui = Ui { url: url.clone(), operator: host, tuf: operator.tuf(), ready, details };
         let ui = Arc::new(ui);
         let operations = operations.map(|listener| {
@@ -512,28 +511,6 @@ impl Opened {
         let reload = Reloadable { rules, admission: admitting, jwks, audit, tls: front.tls.clone(), status: reloads };
         Ok(Instance { url, front, router, operations, privacy, data_dir, operator, reload, clock, expiry, _lock: lock })
     }
-}
-
-/// What a signature takes besides trust metadata. A log of Rekor v1 that was frozen is not missed by clients of v2.
-fn ready_checks(
-    ca: Vec<Certificate>,
-    certificate_log: LogHandle,
-    rekor: Arc<RekorV2>,
-    clock: Arc<Clock>,
-) -> Vec<(&'static str, ui::ReadyCheck)> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    vec![
-        (
-            "ca",
-            Box::new(move || match ca.iter().find(|certificate| !certificate.valid_at(system::now())) {
-                None => Ok(()),
-                Some(certificate) => Err(format!("a certificate is valid until {} only", certificate.not_after())),
-            }),
-        ),
-        ("certificate log", Box::new(move || certificate_log.ready().map_err(|error| text(&error)))),
-        ("rekor", Box::new(move || rekor.active().ready().map_err(|error| text(&error)))),
-        ("clock", Box::new(move || clock.now().map(drop).map_err(|error| text(&error)))),
-    ]
 }
 
 /// The listener with what its settings say.

@@ -20,6 +20,7 @@ pub mod log_gauges;
 pub mod logs;
 pub mod material;
 pub mod operate;
+pub mod ready;
 pub mod record;
 pub mod rekor_v1;
 pub mod rekor_v2;

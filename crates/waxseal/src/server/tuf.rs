@@ -490,6 +490,13 @@ mod tests {
         std::fs::remove_file(&key).expect("removed");
         let tuf = open(data.path(), targets("2"), at(1)).expect("opened");
         assert!(!key.exists());
+        // Eleven months go by: the rest renews itself, and nothing that is served ever ends within three days.
+        for day in 2..335 {
+            tuf.renew(at(day)).expect("renewed");
+            for (role, ends) in tuf.expiries() {
+                assert!(ends > at(day + 3), "{role:?} on day {day}");
+            }
+        }
         let error = tuf.renew(at(365)).expect_err("expired");
         assert!(matches!(error, TufError::Author(AuthorError::RootNeeded(_))));
         assert_eq!(error.code(), Code::TRUSTED_ROOT_EXPIRED);
