@@ -25,11 +25,11 @@ pub enum Names {
 }
 
 impl Names {
-    /// A name as it stands in the audit log.
+    /// A name as it stands in the audit log; of a very long one as it is, the beginning.
     #[must_use]
     pub fn write(&self, name: &str) -> String {
         match self {
-            Self::Plain => name.to_owned(),
+            Self::Plain => cut(name).to_owned(),
             Self::Hashed(key) => format!("hmac:{}", hex::encode(hmac_sha256(key, name.as_bytes()))),
         }
     }
@@ -138,9 +138,12 @@ impl Event<'_> {
                 put("issuer", json!(cut(grant.issuer())));
                 put("identity", json!(names.write(grant.subject_alt_name().as_str())));
                 put("subject", json!(names.write(grant.subject())));
-                let matched = grant.matched().iter().take(MAX_MATCHED);
-                let matched =
-                    matched.map(|one| json!({"claim": cut(&one.claim), "value": names.write(cut(&one.value))}));
+                let mut left = MAX_MATCHED_LEN;
+                let matched = grant.matched().iter().map_while(|one| {
+                    let one = json!({"claim": cut(&one.claim), "value": names.write(cut(&one.value))});
+                    left = left.checked_sub(one.to_string().len())?;
+                    Some(one)
+                });
                 put("matched", matched.collect());
                 put("token", json!(hash(token)));
                 put("serial", json!(names.write(&hex::encode(serial))));
@@ -213,8 +216,8 @@ fn hash(digest: &[u8; 32]) -> String {
     format!("sha256:{}", hex::encode(digest))
 }
 
-/// Claims that are written down.
-const MAX_MATCHED: usize = 24;
+/// Length of the claims that are written down, in bytes of JSON: half of what the log takes for a row.
+const MAX_MATCHED_LEN: usize = 8 << 10;
 
 /// The beginning of a text of which a stranger decides the length.
 fn cut(text: &str) -> &str {
@@ -309,6 +312,33 @@ mod tests {
         ];
         for event in rows {
             assert!(event.row(&OCCASION, &Names::Plain).len() < 4096, "{event:?}");
+        }
+    }
+
+    /// A row that the log would cut is no JSON any more.
+    #[test]
+    fn a_row_about_many_long_claims_fits_as_well_and_is_json() {
+        const MAX_ROW: usize = 16 << 10;
+        let name = |number: usize| format!("claim{number:02}");
+        let claims: serde_json::Map<_, _> = (0..24).map(|number| (name(number), json!("\"".repeat(180)))).collect();
+        let mut claims = Value::Object(claims);
+        claims["email"] = json!("alice@corp.example");
+        claims["email_verified"] = json!(true);
+        // Each by its name and by its pointer.
+        let wanted = (0..24).map(|number| format!("{0}: '**', /{0}: '**'", name(number)));
+        let wanted = wanted.collect::<Vec<_>>().join(", ");
+        let rules = format!(
+            "rules: [{{name: all, issuer: https://idp.example, match: {{email: alice@corp.example, {wanted}}}}}]"
+        );
+        let grant = Rules::from_yaml(&rules, &[]).expect("rules").decide(&Forge::es256().claims(claims));
+        let grant = grant.expect("admitted");
+        for names in [Names::Plain, Names::Hashed([7; 32])] {
+            let event = Event::Issued { grant: &grant, token: [1; 32], serial: &[0xff; 20] };
+            let row = event.row(&OCCASION, &names);
+            assert!(row.len() <= MAX_ROW, "{}", row.len());
+            let row: Value = serde_json::from_slice(&row).expect("JSON");
+            let matched = row["matched"].as_array().expect("claims").len();
+            assert!(matched >= 20, "{matched}");
         }
     }
 }

@@ -24,8 +24,10 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const COUNT_INTERVAL: Duration = Duration::from_secs(10);
 /// Refusals that are written one by one, in a minute.
 const DENIALS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(120).expect("not zero");
-/// Rows that wait.
+/// Rows that wait, as long as the log takes none; refusals beyond it are counted.
 const MAX_WAITING: usize = 1024;
+/// Places behind those, for what is not a refusal: changed rules, start and stop.
+const RESERVED: usize = 64;
 
 /// The audit log.
 pub struct Audit {
@@ -85,23 +87,21 @@ impl Audit {
 
     /// Writes down a refusal soon, or counts it if there are too many.
     pub fn denied(&self, code: Code, event: &Event<'_>, asked: &Asked) {
-        if self.budget.check().is_ok() {
-            self.push(self.row(event, asked));
+        let row = self.budget.check().is_ok().then(|| self.row(event, asked));
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(row) = row.filter(|_| waiting.rows.len() < MAX_WAITING) {
+            waiting.rows.push_back(row);
             return;
         }
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let count = waiting.more.entry(code).or_default();
         *count = count.saturating_add(1);
     }
 
     /// Writes down an event soon.
     pub fn note(&self, event: &Event<'_>) {
-        self.push(self.row(event, &Asked::default()));
-    }
-
-    fn push(&self, row: Vec<u8>) {
+        let row = self.row(event, &Asked::default());
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.rows.len() < MAX_WAITING {
+        if waiting.rows.len() < MAX_WAITING + RESERVED {
             waiting.rows.push_back(row);
         } else {
             tracing::error!("the audit log is behind: an event is lost");
@@ -140,13 +140,17 @@ impl Audit {
         }
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         again.into_iter().rev().for_each(|row| waiting.rows.push_front(row));
-        waiting.rows.truncate(MAX_WAITING);
+        waiting.rows.truncate(MAX_WAITING + RESERVED);
     }
 
     fn take(&self, count_interval: Duration) -> Vec<Vec<u8>> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut rows: Vec<Vec<u8>> = waiting.rows.drain(..).collect();
-        if !waiting.more.is_empty() && waiting.counted.is_none_or(|counted| counted.elapsed() >= count_interval) {
+        let has_room = rows.len() < MAX_WAITING;
+        if has_room
+            && !waiting.more.is_empty()
+            && waiting.counted.is_none_or(|counted| counted.elapsed() >= count_interval)
+        {
             waiting.counted = Some(Instant::now());
             let occasion = Asked::default();
             for (code, count) in std::mem::take(&mut waiting.more) {
@@ -159,7 +163,7 @@ impl Audit {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::{Asked, Audit, DENIALS_PER_MINUTE};
+    use super::{Asked, Audit, DENIALS_PER_MINUTE, MAX_WAITING, RESERVED};
     use crate::server::drive::audit::{Fault, Row, read};
     use crate::server::drive::{Log, Settings};
     use serde_json::Value;
@@ -301,5 +305,30 @@ pub(crate) mod tests {
         let budget = usize::try_from(DENIALS_PER_MINUTE.get()).expect("fits");
         assert!((budget..budget + 10).contains(&count("denied")), "{}", count("denied"));
         assert_eq!(count("more-denied"), 1);
+    }
+
+    /// A log that takes nothing for hours: refusals are counted, and changed rules keep their place.
+    #[tokio::test]
+    async fn what_waits_is_bounded_and_refusals_give_way() {
+        let audited = Audited::new();
+        let denial = denial(Code::RULE_DENIED);
+        let row = audited.audit.row(&denial, &Asked::default());
+        audited.audit.waiting.lock().expect("unlocked").rows.extend(vec![row; MAX_WAITING]);
+        audited.audit.denied(Code::RULE_DENIED, &denial, &Asked::default());
+        audited.audit.note(&Event::Rules { rules: [1; 32], candidate: None });
+        audited.audit.flush(Duration::ZERO).await;
+        for _ in 0..2 * RESERVED {
+            audited.audit.note(&Event::Stopped);
+        }
+        audited.audit.flush(Duration::ZERO).await;
+        assert_eq!(audited.audit.waiting.lock().expect("unlocked").rows.len(), MAX_WAITING + RESERVED);
+        let row = audited.audit.row(&Event::Submitted, &Asked::default());
+        audited.submit(1, Some(row)).await;
+        audited.audit.flush(Duration::ZERO).await;
+        audited.audit.flush(Duration::ZERO).await;
+        let (rows, _) = audited.rows();
+        let count = |event: &str| rows.iter().filter(|(name, _)| name == event).count();
+        assert_eq!((count("denied"), count("rules"), count("stopped")), (MAX_WAITING, 1, RESERVED - 1));
+        assert_eq!(count("more-denied"), 1, "the one that found no place");
     }
 }

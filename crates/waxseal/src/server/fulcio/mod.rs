@@ -230,7 +230,7 @@ impl Fulcio {
         };
         let keys = self.jwks.keys(accepted.issuer().url(), token.key_id()).await?;
         let claims = Arc::new(token.verify(accepted.issuer(), &keys, system::now())?);
-        self.verified.insert(enforced.generation(), hash, Arc::clone(&claims));
+        self.verified.insert(enforced.generation(), hash, Arc::clone(&claims), text.len());
         Ok(claims)
     }
 

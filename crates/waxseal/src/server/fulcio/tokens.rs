@@ -9,8 +9,8 @@ use waxseal_authority::oidc::Claims;
 use waxseal_formats::code::Code;
 use waxseal_formats::crypto::{sha256, sha256_concat};
 
-/// Most verified tokens that are remembered.
-const MAX_VERIFIED: u64 = 10_000;
+/// Most bytes of verified tokens that are remembered: some 10,000 of the usual length. Their claims take a few times that.
+const MAX_VERIFIED_LEN: u64 = 16 << 20;
 /// How long a verified token is: within it its issuer may take back the key, and that is noticed late.
 const VERIFIED_TIME: Duration = Duration::from_secs(5 * 60);
 /// Most spent tokens that are remembered, at some 150 bytes each. When there are more unexpired ones, no further single-use
@@ -35,23 +35,26 @@ pub(super) fn spent_name(issuer: &str, jti: Option<&str>, token: &str) -> TokenH
     }
 }
 
-/// Claims of tokens that were verified lately.
-pub(super) struct Verified(Cache<(u64, TokenHash), Arc<Claims>>);
+/// Claims of tokens that were verified lately, with the tokens' lengths.
+pub(super) struct Verified(Cache<(u64, TokenHash), (Arc<Claims>, u32)>);
 
 impl Default for Verified {
     fn default() -> Self {
-        Self(Cache::builder().max_capacity(MAX_VERIFIED).time_to_live(VERIFIED_TIME).build())
+        let cache = Cache::builder().weigher(|_, (_, length): &(Arc<Claims>, u32)| *length);
+        Self(cache.max_capacity(MAX_VERIFIED_LEN).time_to_live(VERIFIED_TIME).build())
     }
 }
 
 impl Verified {
     /// What a token says if it was verified under these rules and has not expired.
     pub(super) fn find(&self, generation: u64, token: TokenHash, now: Timestamp) -> Option<Arc<Claims>> {
-        self.0.get(&(generation, token)).filter(|claims| now < claims.expires_at())
+        let (claims, _) = self.0.get(&(generation, token))?;
+        (now < claims.expires_at()).then_some(claims)
     }
 
-    pub(super) fn insert(&self, generation: u64, token: TokenHash, claims: Arc<Claims>) {
-        self.0.insert((generation, token), claims);
+    /// `length` is the token's, in bytes.
+    pub(super) fn insert(&self, generation: u64, token: TokenHash, claims: Arc<Claims>, length: usize) {
+        self.0.insert((generation, token), (claims, u32::try_from(length).unwrap_or(u32::MAX)));
     }
 }
 
