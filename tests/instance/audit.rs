@@ -116,3 +116,26 @@ async fn certificates_of_others_have_rows_too() {
     assert_eq!((of(&written, "issued").len(), of(&written, "submitted").len()), (1, 1));
     assert_eq!(of(&written, "submitted")[0]["leaf"]["index"], json!(1));
 }
+
+/// The last record, about a certificate that was published, is damaged: both commands say so, after all that can be read.
+#[tokio::test]
+async fn a_certificate_whose_record_is_damaged_is_missed() {
+    let home = Home::new();
+    let mut up = Up::start(&home);
+    for _ in 0..2 {
+        up.certificate(&p256()).await;
+    }
+    up.size_reaching("/ctlog", 2).await;
+    up.kill();
+    let segment = home.path("instance/logs/ct/wal/0000000000000000");
+    let mut bytes = std::fs::read(&segment).expect("read");
+    let issued = b"\"event\":\"issued\"";
+    let place = bytes.windows(issued.len()).rposition(|part| part == issued).expect("a row");
+    bytes[place] ^= 1;
+    std::fs::write(&segment, bytes).expect("written");
+    let directory = home.text("instance");
+    assert_refused(&home.run(&["audit", "verify", "--data-dir", &directory]), 1, "log.store-corrupt");
+    let output = home.run(&["audit", "export", "--data-dir", &directory]);
+    assert_refused(&output, 1, "log.store-corrupt");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).matches("\"issued\"").count(), 1, "the other one is there");
+}

@@ -61,23 +61,38 @@ pub async fn run(args: AuditArgs, output: Output) -> Result<(), Failure> {
     }
 }
 
-fn log_of(data_dir: &Path) -> PathBuf {
-    data_dir.join("logs/ct")
+/// Reads the audit log, and tells `head` of every record and `row` of every row; returns what is wrong besides.
+fn look_through(
+    data_dir: &Path,
+    head: impl FnMut(Head),
+    mut row: impl FnMut(&Row),
+) -> Result<(Read, Vec<String>), Failure> {
+    let mut wrong = Vec::new();
+    let found = read(&data_dir.join("logs/ct"), head, |one| {
+        wrong.extend(misplaced(&one));
+        row(&one);
+    });
+    let found = found.map_err(|error| Failure::new(error.code(), error.to_string()))?;
+    wrong.extend(found.faults.iter().map(told));
+    Ok((found, wrong))
+}
+
+fn faultless(wrong: &[String]) -> Result<(), Failure> {
+    let Some(first) = wrong.first() else { return Ok(()) };
+    let message = format!("the audit log has {} faults, the first: {first}", wrong.len());
+    Err(Failure::new(Code::LOG_STORE_CORRUPT, message))
 }
 
 fn verify(args: &VerifyArgs, output: Output) -> Result<(), Failure> {
     let through = args.through.as_deref().map(parse_head).transpose()?;
-    let (mut met, mut rows, mut wrong) = (through.is_none(), 0_u64, Vec::new());
-    let found = read(
-        &log_of(&args.data_dir),
+    let (mut met, mut rows) = (through.is_none(), 0_u64);
+    let (found, wrong) = look_through(
+        &args.data_dir,
         |head| met |= through == Some(head),
-        |row| {
+        |_| {
             rows = rows.saturating_add(1);
-            wrong.extend(misplaced(&row));
         },
-    );
-    let found = found.map_err(|error| Failure::new(error.code(), error.to_string()))?;
-    wrong.extend(found.faults.iter().map(told));
+    )?;
     for fault in &wrong {
         output.say(fault);
     }
@@ -87,11 +102,7 @@ fn verify(args: &VerifyArgs, output: Output) -> Result<(), Failure> {
         );
     }
     let value = summary(&found, rows, &wrong);
-    if !wrong.is_empty() {
-        let message =
-            format!("the audit log has {} faults, the first: {}", wrong.len(), wrong.first().map_or("", |one| one));
-        return Err(Failure::new(Code::LOG_STORE_CORRUPT, message).details(value));
-    }
+    faultless(&wrong).map_err(|failure| failure.details(value.clone()))?;
     if !met {
         let message = format!("the audit log does not lead through {}", args.through.as_deref().unwrap_or_default());
         return Err(Failure::new(Code::LOG_STORE_BEHIND, message)
@@ -171,8 +182,8 @@ fn export(args: &ExportArgs) -> Result<(), Failure> {
     };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut outcome = Ok(());
-    let found = read(
-        &log_of(&args.data_dir),
+    let (_, wrong) = look_through(
+        &args.data_dir,
         |_| {},
         |row| {
             let Ok(Value::Object(mut object)) = serde_json::from_slice(&row.text) else { return };
@@ -180,16 +191,16 @@ fn export(args: &ExportArgs) -> Result<(), Failure> {
                 return;
             }
             object.insert("record".to_owned(), json!(row.record));
-            if let Some(Leaf { index, hash }) = row.leaf {
+            if let Some(Leaf { index, hash }) = &row.leaf {
                 object.insert("leaf".to_owned(), json!({"index": index, "hash": hex::encode(hash)}));
             }
             if outcome.is_ok() {
                 outcome = writeln!(out, "{}", Value::Object(object));
             }
         },
-    );
-    found.map_err(|error| Failure::new(error.code(), error.to_string()))?;
-    outcome.and_then(|()| out.flush()).map_err(|error| Failure::file(Path::new("standard output"), &error))
+    )?;
+    outcome.and_then(|()| out.flush()).map_err(|error| Failure::file(Path::new("standard output"), &error))?;
+    faultless(&wrong)
 }
 
 fn contains(value: &Value, wanted: &[Value]) -> bool {
