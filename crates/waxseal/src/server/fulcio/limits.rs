@@ -5,14 +5,21 @@ use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 use std::collections::HashMap;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use waxseal_formats::crypto::sha256_concat;
 
-/// When there are more buckets, those that are full again are forgotten.
+/// Fewest buckets that are looked through for those that are full again, which are forgotten.
 const SWEEP: usize = 1 << 12;
 
-type Buckets = RateLimiter<[u8; 32], HashMapStateStore<[u8; 32]>, DefaultClock>;
+/// Buckets that are filled alike.
+struct Buckets {
+    limiter: RateLimiter<[u8; 32], HashMapStateStore<[u8; 32]>, DefaultClock>,
+    /// When there are more than this they are looked through: twice as many as the last time left, so that a look at each is
+    /// paid for by as many new ones.
+    sweep: AtomicUsize,
+}
 
 /// More than allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +63,7 @@ impl Limits {
         of_issuer: Option<NonZeroU32>,
         (rule, of_rule): (&str, Option<NonZeroU32>),
     ) -> Result<(), Exceeded> {
+        // The identity comes first: whoever asks too often uses up nothing of what others may have by the same rule.
         if let Some(allowed) = of_issuer.into_iter().chain(self.identity).min() {
             let name = sha256_concat(&[b"identity\0", issuer.as_bytes(), b"\0", identity.as_bytes()]);
             self.take(allowed, name).map_err(|wait| Exceeded { who: "this identity".into(), allowed, wait })?;
@@ -69,20 +77,22 @@ impl Limits {
         let buckets = {
             let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(buckets.entry(allowed).or_insert_with(|| {
-                let quota = Quota::per_minute(allowed);
-                Arc::new(RateLimiter::new(quota, HashMapStateStore::default(), self.clock.clone()))
+                let (quota, store) = (Quota::per_minute(allowed), HashMapStateStore::default());
+                let limiter = RateLimiter::new(quota, store, self.clock.clone());
+                Arc::new(Buckets { limiter, sweep: AtomicUsize::new(SWEEP) })
             }))
         };
-        if buckets.len() > SWEEP {
-            buckets.retain_recent();
+        if buckets.limiter.len() > buckets.sweep.load(Ordering::Relaxed) {
+            buckets.limiter.retain_recent();
+            buckets.sweep.store(buckets.limiter.len().saturating_mul(2).max(SWEEP), Ordering::Relaxed);
         }
-        buckets.check_key(&name).map_err(|early| early.wait_time_from(self.clock.now()))
+        buckets.limiter.check_key(&name).map_err(|early| early.wait_time_from(self.clock.now()))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Limits;
+    use super::{Limits, SWEEP};
     use std::num::NonZeroU32;
 
     const ISSUER: &str = "https://issuer.example";
@@ -119,6 +129,20 @@ mod tests {
             assert!(limits.count((ISSUER, "alice"), of_issuer, NONE).is_ok());
             assert_eq!(limits.count((ISSUER, "alice"), of_issuer, NONE).expect_err("limited").allowed, NonZeroU32::MIN);
         }
+    }
+
+    /// Many at once are all remembered, and each keeps its limit.
+    #[test]
+    fn nobody_is_forgotten_while_he_has_used_something_up() {
+        let limits = Limits::new(allowed(1));
+        let names: Vec<String> = (0..3 * SWEEP).map(|number| format!("job-{number}")).collect();
+        for name in &names {
+            assert!(limits.count((ISSUER, name), None, NONE).is_ok());
+        }
+        assert!(names.iter().all(|name| limits.count((ISSUER, name), None, NONE).is_err()));
+        let refused = |limit| limits.count((ISSUER, "one"), None, ("shared", allowed(limit)));
+        assert!(refused(2).is_ok() && refused(2).is_err());
+        assert!(limits.count((ISSUER, "two"), None, ("shared", allowed(2))).is_ok(), "the first used up one alone");
     }
 
     #[test]
