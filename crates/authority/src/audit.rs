@@ -88,10 +88,10 @@ pub enum Event<'a> {
         /// What the rules said, if they were asked.
         denied: Option<&'a Denied>,
     },
-    /// More refusals than are written down one by one.
+    /// More refusals than are written down one by one, or more differences of the candidate rules.
     More {
-        /// The reason.
-        code: Code,
+        /// The reason; none for the candidate rules.
+        code: Option<Code>,
         /// How many.
         count: u64,
     },
@@ -165,7 +165,9 @@ impl Event<'_> {
                 }
             }
             Self::More { code, count } => {
-                put("code", json!(code));
+                if let Some(code) = code {
+                    put("code", json!(code));
+                }
                 put("count", json!(count));
             }
             Self::Candidate { difference, token } => {
@@ -193,12 +195,22 @@ impl Event<'_> {
         Value::Object(row).to_string().into_bytes()
     }
 
+    /// Why somebody was refused.
+    #[must_use]
+    pub const fn refusal(&self) -> Option<Code> {
+        match self {
+            Self::Denied { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
     const fn name(&self) -> &'static str {
         match self {
             Self::Issued { .. } => ISSUED,
             Self::Submitted => SUBMITTED,
             Self::Denied { .. } => "denied",
-            Self::More { .. } => "more-denied",
+            Self::More { code: Some(_), .. } => "more-denied",
+            Self::More { code: None, .. } => "more-candidate-differs",
             Self::Candidate { .. } => "candidate-differs",
             Self::Started { .. } => "started",
             Self::Rules { .. } => "rules",
@@ -304,7 +316,7 @@ mod tests {
         let denied = rules().decide(&claims(&long)).expect("admitted");
         let rows = [
             Event::Issued { grant: &denied, token: [0; 32], serial: &[0; 20] },
-            Event::More { code: Code::RULE_DENIED, count: u64::MAX },
+            Event::More { code: Some(Code::RULE_DENIED), count: u64::MAX },
             Event::Started { rules: [0; 32] },
             Event::Rules { rules: [0; 32], candidate: Some([0; 32]) },
             Event::Submitted,

@@ -40,8 +40,8 @@ pub struct Audit {
 #[derive(Default)]
 struct Waiting {
     rows: VecDeque<Vec<u8>>,
-    /// Refusals beyond the budget, by reason.
-    more: BTreeMap<Code, u64>,
+    /// Refusals beyond the budget, by reason; under none, what the candidate rules would have decided otherwise.
+    more: BTreeMap<Option<Code>, u64>,
     /// When those were written last.
     counted: Option<Instant>,
 }
@@ -85,15 +85,16 @@ impl Audit {
         event.row(&asked.occasion(), &self.names)
     }
 
-    /// Writes down a refusal soon, or counts it if there are too many.
-    pub fn denied(&self, code: Code, event: &Event<'_>, asked: &Asked) {
+    /// Writes down soon what strangers can cause, a refusal or a difference of the candidate rules, or counts it if there are
+    /// too many.
+    pub fn denied(&self, event: &Event<'_>, asked: &Asked) {
         let row = self.budget.check().is_ok().then(|| self.row(event, asked));
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(row) = row.filter(|_| waiting.rows.len() < MAX_WAITING) {
             waiting.rows.push_back(row);
             return;
         }
-        let count = waiting.more.entry(code).or_default();
+        let count = waiting.more.entry(event.refusal()).or_default();
         *count = count.saturating_add(1);
     }
 
@@ -170,6 +171,7 @@ pub(crate) mod tests {
     use std::sync::Arc;
     use std::time::Duration;
     use waxseal_authority::audit::{Event, Names, Shown};
+    use waxseal_authority::rules::Difference;
     use waxseal_formats::code::Code;
     use waxseal_formats::crypto::KeyKind;
     use waxseal_io::signer::{KeyPair, Signer as _};
@@ -242,7 +244,7 @@ pub(crate) mod tests {
         assert_eq!(audited.rows().0, [], "a log without leaves has no record");
         let row = audited.audit.row(&Event::Submitted, &Asked::default());
         audited.submit(1, Some(row)).await;
-        audited.audit.denied(Code::RULE_DENIED, &denial(Code::RULE_DENIED), &Asked::default());
+        audited.audit.denied(&denial(Code::RULE_DENIED), &Asked::default());
         audited.audit.finish().await;
         let expected = [("submitted".to_owned(), Some(0)), ("started".to_owned(), None), ("denied".to_owned(), None)];
         assert_eq!(audited.rows(), (expected.to_vec(), Vec::new()));
@@ -296,7 +298,7 @@ pub(crate) mod tests {
         let row = audited.audit.row(&Event::Submitted, &Asked::default());
         audited.submit(1, Some(row)).await;
         for _ in 0..10_000 {
-            audited.audit.denied(Code::TOKEN_SIGNATURE, &denial(Code::TOKEN_SIGNATURE), &Asked::default());
+            audited.audit.denied(&denial(Code::TOKEN_SIGNATURE), &Asked::default());
         }
         audited.audit.flush(Duration::ZERO).await;
         let (rows, _) = audited.rows();
@@ -314,7 +316,9 @@ pub(crate) mod tests {
         let denial = denial(Code::RULE_DENIED);
         let row = audited.audit.row(&denial, &Asked::default());
         audited.audit.waiting.lock().expect("unlocked").rows.extend(vec![row; MAX_WAITING]);
-        audited.audit.denied(Code::RULE_DENIED, &denial, &Asked::default());
+        audited.audit.denied(&denial, &Asked::default());
+        let difference = Difference::Admits { rule: "wider".into() };
+        audited.audit.denied(&Event::Candidate { difference: &difference, token: [0; 32] }, &Asked::default());
         audited.audit.note(&Event::Rules { rules: [1; 32], candidate: None });
         audited.audit.flush(Duration::ZERO).await;
         for _ in 0..2 * RESERVED {
@@ -329,6 +333,6 @@ pub(crate) mod tests {
         let (rows, _) = audited.rows();
         let count = |event: &str| rows.iter().filter(|(name, _)| name == event).count();
         assert_eq!((count("denied"), count("rules"), count("stopped")), (MAX_WAITING, 1, RESERVED - 1));
-        assert_eq!(count("more-denied"), 1, "the one that found no place");
+        assert_eq!((count("more-denied"), count("more-candidate-differs")), (1, 1), "those that found no place");
     }
 }

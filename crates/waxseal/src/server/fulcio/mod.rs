@@ -166,7 +166,7 @@ impl Fulcio {
                 // What is no request for a certificate is nobody's refusal.
                 if let Some(token) = token {
                     let shown = Shown { token, issuer: issuer.as_deref() };
-                    self.audit.denied(code, &Event::Denied { code, shown, denied: denied.as_ref() }, asked);
+                    self.audit.denied(&Event::Denied { code, shown, denied: denied.as_ref() }, asked);
                 }
                 Err(refusal)
             }
@@ -240,7 +240,7 @@ impl Fulcio {
         let Some(difference) = compare(decided, candidate, claims) else { return };
         // As many as refusals, since strangers can cause them.
         let event = Event::Candidate { difference: &difference, token };
-        self.audit.denied(Code::RULE_DENIED, &event, &Asked::default());
+        self.audit.denied(&event, &Asked::default());
         let code = match &difference {
             Difference::Admits { rule } => {
                 info!(rule, "the candidate rules would admit what was denied");
