@@ -98,9 +98,10 @@ pub(crate) fn run(site: Site) -> anyhow::Result<(Vec<String>, Vec<String>)> {
     let openbao = site.has(Program::OpenBao).then(|| OpenBao::start(&site, ADMITTED)).transpose()?;
     let (instance, variables) = instance(&site, openbao.as_ref(), variables)?;
     let (mut lines, mut wrong) = setup::run(&site, &variables)?;
-    for question in QUESTIONS.iter().filter(|question| site.has(question.program)) {
-        let Some(token) = variables.value(question.who) else {
-            lines.push(format!("{}: not asked, there is no {}", question.name, question.who));
+    for question in QUESTIONS {
+        let token = variables.value(question.who).filter(|_| site.has(question.program));
+        let Some(token) = token else {
+            lines.push(format!("{} ({:?}): not asked, a part is missing", question.name, question.program));
             continue;
         };
         let variables = variables.clone().with("token", token);
