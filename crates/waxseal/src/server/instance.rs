@@ -37,8 +37,10 @@ use std::fs::DirBuilder;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::os::unix::fs::DirBuilderExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use url::Url;
@@ -367,7 +369,12 @@ impl Opened {
         let host = host(url)?;
         let material = Material::open(data_dir, &host, settings.privacy, &Arc::new(keys), system::now())?;
         material.require(data_dir, idp::FILES.into_iter().filter(|_| demo).chain(tuf::FILES))?;
-        let logs = Logs::open(data_dir, &material)?;
+        // The provider's RSA key takes as long to make as the logs do.
+        let (logs, idp) = thread::scope(|scope| {
+            let idp = demo.then(|| scope.spawn(|| Idp::open(data_dir, url)));
+            (Logs::open(data_dir, &material), idp.map(|idp| idp.join().unwrap_or_else(|panic| resume_unwind(panic))))
+        });
+        let (logs, idp) = (logs?, idp.transpose()?.map(Arc::new));
         let issuers = Issuers::open(Arc::new(OsDisk), &data_dir.join("logs/ct/public"))?;
         let (ct, ct_signer) = (logs.ct.handle(), material.ct_signer.clone());
         // Whose certificates sign entries, their certificates are logged.
@@ -380,7 +387,6 @@ impl Opened {
         let audit = Audit::new(ct.clone(), names);
         let ct_log = CtLog::new(ct, ct_signer, material.ca.chain(), listed, issuers, Arc::clone(&audit))?;
         let admission = Arc::new(Admission::new(rules.writers().clone(), material.ca.clone()));
-        let idp = if demo { Some(Arc::new(Idp::open(data_dir, url)?)) } else { None };
         let (url, settings) = (url.to_owned(), settings.clone());
         Ok(Self { url, rules, candidate, settings, lock, material, logs, ct_log, audit, admission, idp })
     }
@@ -549,7 +555,7 @@ pub fn make_directory(data_dir: &Path) -> Result<(), StartError> {
 /// Runs what blocks; its panics are the caller's.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    done.unwrap_or_else(|panic| resume_unwind(panic.into_panic()))
 }
 
 /// Whoever has the secret of a demo provider can be anybody.
