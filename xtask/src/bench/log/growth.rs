@@ -1,10 +1,11 @@
 //! What a large log costs beside a small one, and how long it takes to start.
 
 use std::{
-    fs,
-    path::Path,
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::Context;
@@ -46,7 +47,7 @@ fn compare(folder: &Path, entries: u64, requests: usize) -> anyhow::Result<Vec<R
 
     // What the disk holds now is what it would hold if the process were killed: starting has records to replay.
     let killed = folder.join("killed");
-    copy(large.directory(), &killed)?;
+    copy_at_rest(large.directory(), &killed)?;
     let start = Instant::now();
     let log = large.open_at(&killed)?;
     let took = start.elapsed();
@@ -97,8 +98,30 @@ fn wait_until_published(log: &LogHandle) {
     }
 }
 
+/// Copies the directory of a log that runs, as soon as it lies still: what publishing replaced is still being
+/// removed when the last entry is published.
+fn copy_at_rest(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let attempt = || -> io::Result<bool> {
+        if to.exists() {
+            fs::remove_dir_all(to)?;
+        }
+        let before = files(from)?;
+        copy(from, to)?;
+        Ok(before == files(from)?)
+    };
+    for _ in 0..500 {
+        match attempt() {
+            Ok(true) => return Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            Ok(false) | Err(_) => {}
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    anyhow::bail!("{} did not come to rest", from.display())
+}
+
 /// Copies a directory with everything below it.
-fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
@@ -110,6 +133,21 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Every file below a directory with its length and the time of its last change.
+fn files(directory: &Path) -> io::Result<BTreeMap<PathBuf, (u64, SystemTime)>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let about = entry.metadata()?;
+        if about.is_dir() {
+            found.append(&mut files(&entry.path())?);
+        } else {
+            found.insert(entry.path(), (about.len(), about.modified()?));
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
