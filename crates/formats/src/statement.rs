@@ -3,12 +3,30 @@
 use crate::code::Code;
 use crate::crypto::Digest;
 use crate::json::{self, JsonError, Node};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// `_type` of statements v1.
 pub const STATEMENT_V1: &str = "https://in-toto.io/Statement/v1";
 /// `_type` of statements v0.1, which cosign still writes.
 pub const STATEMENT_V0_1: &str = "https://in-toto.io/Statement/v0.1";
+/// The predicate type of a signature of an image (cosign 3).
+pub const COSIGN_SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
+/// The predicate type of what has no other, as cosign names it: `{"Data": …, "Timestamp": …}`.
+pub const COSIGN_CUSTOM: &str = "https://cosign.sigstore.dev/attestation/v1";
+/// cosign's short names for predicate types.
+pub const ALIASES: [(&str, &str); 11] = [
+    ("custom", COSIGN_CUSTOM),
+    ("slsaprovenance", "https://slsa.dev/provenance/v0.2"),
+    ("slsaprovenance02", "https://slsa.dev/provenance/v0.2"),
+    ("slsaprovenance1", "https://slsa.dev/provenance/v1"),
+    ("spdx", "https://spdx.dev/Document"),
+    ("spdxjson", "https://spdx.dev/Document"),
+    ("cyclonedx", "https://cyclonedx.org/bom"),
+    ("link", "https://in-toto.io/Link/v1"),
+    ("vuln", "https://cosign.sigstore.dev/attestation/vuln/v1"),
+    ("openvex", "https://openvex.dev/ns"),
+    ("sign", COSIGN_SIGN),
+];
 /// A statement may be this long, in bytes.
 pub const MAX_STATEMENT_LEN: usize = 10 << 20;
 /// A statement may have this many subjects.
@@ -46,6 +64,15 @@ pub struct Subject {
     pub name: Option<String>,
     /// Its digests by algorithms known here; others (`gitCommit`, `sha1`) identify nothing and are left out.
     pub digests: Vec<Digest>,
+    /// What else is said of it.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub annotations: Map<String, Value>,
+}
+
+/// The predicate type of one of cosign's short names; any other text is one itself.
+#[must_use]
+pub fn predicate_type_of_alias(text: &str) -> &str {
+    ALIASES.iter().find(|(alias, _)| *alias == text).map_or(text, |(_, predicate_type)| predicate_type)
 }
 
 /// Why a statement is refused.
@@ -137,7 +164,15 @@ impl Subject {
             }
         }
         let name = node.field("name")?.map(|name| name.string().map(ToOwned::to_owned)).transpose()?;
-        Ok(Self { name, digests: known })
+        let annotations = match node.field("annotations")? {
+            None => Map::new(),
+            Some(node) => node
+                .value()
+                .as_object()
+                .cloned()
+                .ok_or_else(|| StatementError::Subjects(format!("{} is not an object", node.path())))?,
+        };
+        Ok(Self { name, digests: known, annotations })
     }
 }
 

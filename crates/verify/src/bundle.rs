@@ -28,6 +28,26 @@ pub enum Policy {
     Key(PublicKey),
 }
 
+/// Whether something has to be proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Proof {
+    /// As the trusted root demands it.
+    #[default]
+    Demanded,
+    /// Not at all, because somebody said so.
+    Ignored,
+}
+
+/// What has to be proven besides the signature and who made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Requirements {
+    /// That the signature was logged. A trusted root without transparency logs demands no entry: such an instance proves the time of
+    /// signing with timestamps alone, as GitHub's does for private repositories.
+    pub log: Proof,
+    /// That the certificate was logged.
+    pub sct: Proof,
+}
+
 /// Why a bundle is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
@@ -166,6 +186,22 @@ pub fn verify(
     policy: &Policy,
     now: Timestamp,
 ) -> Result<Evidence, Rejection> {
+    verify_with(bundle, artifact, root, policy, Requirements::default(), now)
+}
+
+/// As [`verify`], where not all has to be proven.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_with(
+    bundle: &Bundle,
+    artifact: &Artifact,
+    root: &TrustedRoot,
+    policy: &Policy,
+    requirements: Requirements,
+    now: Timestamp,
+) -> Result<Evidence, Rejection> {
+    let case = Case { bundle, artifact, root, requirements, now };
     match (&bundle.material, policy) {
         (VerificationMaterial::Certificate { leaf, chain }, Policy::Identities(identities)) => {
             let leaf = Certificate::from_der(leaf).map_err(Rejection::Certificate)?;
@@ -174,9 +210,9 @@ pub fn verify(
                 .map(|der| Certificate::from_der(der))
                 .collect::<Result<Vec<_>, _>>()
                 .map_err(Rejection::Certificate)?;
-            by_certificate(bundle, &leaf, &chain, artifact, root, identities, now)
+            by_certificate(&case, &leaf, &chain, identities)
         }
-        (VerificationMaterial::PublicKey { hint }, Policy::Key(key)) => by_key(bundle, hint, key, artifact, root, now),
+        (VerificationMaterial::PublicKey { hint }, Policy::Key(key)) => by_key(&case, hint, key),
         (VerificationMaterial::PublicKey { hint }, Policy::Identities(_)) => {
             Err(Rejection::KeyMissing { hint: hint.clone() })
         }
@@ -186,20 +222,27 @@ pub fn verify(
     }
 }
 
+/// What is judged, and with what.
+struct Case<'a> {
+    bundle: &'a Bundle,
+    artifact: &'a Artifact,
+    root: &'a TrustedRoot,
+    requirements: Requirements,
+    now: Timestamp,
+}
+
 fn by_certificate(
-    bundle: &Bundle,
+    case: &Case<'_>,
     leaf: &Certificate,
     chain: &[Certificate],
-    artifact: &Artifact,
-    root: &TrustedRoot,
     identities: &[IdentityPolicy],
-    now: Timestamp,
 ) -> Result<Evidence, Rejection> {
+    let Case { bundle, artifact, root, requirements, now } = *case;
     let key = leaf.public_key().map_err(Rejection::Certificate)?;
     let content = signature::verify(&bundle.content, key, artifact)?;
     let signed = signed(&bundle.content, artifact)?;
     let times = timestamps(bundle, signed, root, now);
-    let log = logged(bundle, signed, SigningKey::Certificate(leaf), root, now).map_err(|error| {
+    let log = logged(case, signed, SigningKey::Certificate(leaf)).map_err(|error| {
         // A forged certificate is never the logged one either: that nobody trusted issued it is the reason worth telling.
         let time = times.iter().flatten().next().map(|timestamp| timestamp.time);
         let path =
@@ -217,7 +260,10 @@ fn by_certificate(
     for time in proven {
         issuer = Some(chain::issuer_of(leaf, chain, &root.certificate_authorities, Usage::CodeSigning, time)?);
     }
-    let scts = sct::verify(leaf, &issuer.ok_or(Rejection::TimeMissing)?, &root.ctlogs)?;
+    let scts = match sct::verify(leaf, &issuer.ok_or(Rejection::TimeMissing)?, &root.ctlogs) {
+        Err(_) if requirements.sct == Proof::Ignored => Vec::new(),
+        scts => scts?,
+    };
     let subject = leaf.subject_alt_name().map_err(Rejection::Certificate)?;
     identity::check(identities, subject, leaf.extensions())?;
     let signer = SignerEvidence::Certificate { subject: subject.clone(), extensions: leaf.extensions().clone(), scts };
@@ -225,20 +271,14 @@ fn by_certificate(
 }
 
 /// A key signs without a certificate: no path, no certificate log, and no time is needed to judge a validity.
-fn by_key(
-    bundle: &Bundle,
-    hint: &str,
-    key: &PublicKey,
-    artifact: &Artifact,
-    root: &TrustedRoot,
-    now: Timestamp,
-) -> Result<Evidence, Rejection> {
+fn by_key(case: &Case<'_>, hint: &str, key: &PublicKey) -> Result<Evidence, Rejection> {
+    let Case { bundle, artifact, root, now, .. } = *case;
     if !hint_matches(hint, key) {
         return Err(Rejection::KeyMismatch { found: format!("the key of hint {hint:?}") });
     }
     let content = signature::verify(&bundle.content, key, artifact)?;
     let signed = signed(&bundle.content, artifact)?;
-    let log = logged(bundle, signed, SigningKey::Key(key), root, now)?;
+    let log = logged(case, signed, SigningKey::Key(key))?;
     let times = timestamps(bundle, signed, root, now)?;
     let proven: Vec<Timestamp> = times.iter().map(|timestamp| timestamp.time).collect();
     key_windows(&log, &proven, root, now)?;
@@ -266,24 +306,23 @@ fn signed<'a>(content: &'a Content, artifact: &'a Artifact) -> Result<Signed<'a>
     }
 }
 
-/// Step 1: every entry of a known log has to verify, and there has to be one. Entries of unknown logs prove nothing.
-fn logged(
-    bundle: &Bundle,
-    signed: Signed<'_>,
-    key: SigningKey<'_>,
-    root: &TrustedRoot,
-    now: Timestamp,
-) -> Result<Vec<LogEvidence>, InclusionError> {
+/// Step 1: every entry of a known log has to verify, and there has to be one, unless nobody demands it. Entries of unknown logs
+/// prove nothing.
+fn logged(case: &Case<'_>, signed: Signed<'_>, key: SigningKey<'_>) -> Result<Vec<LogEvidence>, InclusionError> {
+    let Case { bundle, root, requirements, now, .. } = *case;
+    let ignored = requirements.log == Proof::Ignored;
     let mut evidence = Vec::new();
     let mut reason = InclusionError::ProofMissing;
     for entry in &bundle.entries {
         match inclusion::verify(entry, bundle.media_type, signed, key, &root.tlogs, now) {
             Ok(found) => evidence.push(found),
             Err(unknown @ InclusionError::UnknownLog { .. }) => reason = unknown,
+            Err(_) if ignored => {}
             Err(error) => return Err(error),
         }
     }
-    if evidence.is_empty() { Err(reason) } else { Ok(evidence) }
+    let demanded = !ignored && !root.tlogs.is_empty();
+    if evidence.is_empty() && demanded { Err(reason) } else { Ok(evidence) }
 }
 
 /// Step 2: every timestamp of a trusted authority has to verify. If there are only others, that is the reason.

@@ -6,6 +6,7 @@
 pub mod bundle;
 pub mod chain;
 pub mod identity;
+pub mod image;
 pub mod inclusion;
 pub mod sct;
 pub mod signature;
