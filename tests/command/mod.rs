@@ -2,6 +2,7 @@
 
 mod conformance;
 mod iam;
+mod images;
 mod sign_blob;
 mod verify_blob;
 

@@ -6,6 +6,7 @@
 //!   "signature":{"content":"<base64>","verifier":{"keyDetails":"PKIX_ECDSA_P256_SHA_256","x509Certificate":{"rawBytes":"<base64>"}}}}}}
 //! ```
 
+pub mod answer;
 mod pem_verifier;
 pub mod proposed;
 pub mod request;

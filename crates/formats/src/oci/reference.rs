@@ -57,6 +57,17 @@ impl Repository {
         Ok(Self { registry: registry.to_owned(), name })
     }
 
+    /// A registry without a repository, for what is asked of it as a whole.
+    ///
+    /// # Errors
+    /// [`OciError::Reference`].
+    pub fn of_registry(registry: &str) -> Result<Self, OciError> {
+        if is_registry(registry) {
+            return Ok(Self { registry: registry.to_owned(), name: String::new() });
+        }
+        Err(wrong(format!("{registry:?} is no registry: a host, with a port if need be, is expected")))
+    }
+
     /// The registry's host, with its port if it has one. Docker Hub is `docker.io`.
     #[must_use]
     pub fn registry(&self) -> &str {
@@ -173,7 +184,7 @@ fn is_registry(text: &str) -> bool {
                 "" => None,
                 rest => Some(rest.strip_prefix(':').unwrap_or("x")),
             };
-            return address.parse::<std::net::Ipv6Addr>().is_ok() && port.is_none_or(is_port);
+            return address.parse::<core::net::Ipv6Addr>().is_ok() && port.is_none_or(is_port);
         }
         None => match text.rsplit_once(':') {
             Some((host, port)) => (host, Some(port)),

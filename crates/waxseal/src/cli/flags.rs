@@ -108,6 +108,12 @@ pub struct TrustArgs {
 }
 
 impl TrustArgs {
+    /// Whether somebody said whose trusted root it is.
+    #[must_use]
+    pub const fn is_given(&self) -> bool {
+        self.trusted_root.is_some() || self.instance.is_some()
+    }
+
     /// The trusted root: the file, the pinned instance's, or the one of the public-good instance.
     ///
     /// # Errors

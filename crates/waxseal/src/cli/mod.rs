@@ -1,23 +1,33 @@
 //! The command line: one file per verb, wired together here.
 
+pub mod attest;
 pub mod audit;
 pub mod client_setup;
 pub mod config;
 pub mod conformance;
+pub mod copy;
 pub mod demo;
 pub mod doctor;
+pub mod download;
 pub mod failure;
 pub mod flags;
 pub mod iam;
+pub mod identity_token;
 pub mod init;
 pub mod initialize;
 pub mod log;
+pub mod login;
+pub mod registry_flags;
 pub mod rules;
 pub mod serve;
+pub mod sign;
 pub mod sign_blob;
 pub mod token;
+pub mod tree;
 pub mod trust;
 pub mod up;
+pub mod verify;
+pub mod verify_attestation;
 pub mod verify_blob;
 
 pub use failure::{Failure, Output};
@@ -63,6 +73,26 @@ enum Command {
     Iam(iam::IamArgs),
     /// Look at signing rules.
     Rules(rules::RulesArgs),
+    /// Sign images in a registry.
+    Sign(Box<sign::SignArgs>),
+    /// Verify images.
+    Verify(Box<verify::VerifyArgs>),
+    /// Say something about images: provenance, a scan, a list of what is in them.
+    Attest(Box<attest::AttestArgs>),
+    /// Verify what was said about images.
+    VerifyAttestation(Box<verify_attestation::VerifyAttestationArgs>),
+    /// Show what is attached to an image.
+    Tree(tree::TreeArgs),
+    /// Print what is attached to an image.
+    Download(download::DownloadArgs),
+    /// Copy an image with what is attached to it.
+    Copy(copy::CopyArgs),
+    /// Save an image with what is attached to it in a folder.
+    Save(copy::SaveArgs),
+    /// Load an image from a folder into a registry.
+    Load(copy::LoadArgs),
+    /// Log in to a registry.
+    Login(login::LoginArgs),
     /// Sign a file.
     SignBlob(Box<sign_blob::SignBlobArgs>),
     /// Verify a file against its bundle.
@@ -148,6 +178,16 @@ async fn run(command: Command, output: Output) -> Result<(), Failure> {
         Command::Audit(args) => audit::run(args, output).await,
         Command::Iam(args) => iam::run(args, output).await,
         Command::Rules(args) => rules::run(args, output).await,
+        Command::Sign(args) => sign::run(*args, output).await,
+        Command::Verify(args) => verify::run(*args, output).await,
+        Command::Attest(args) => attest::run(*args, output).await,
+        Command::VerifyAttestation(args) => verify_attestation::run(*args, output).await,
+        Command::Tree(args) => tree::run(args, output).await,
+        Command::Download(args) => download::run(args, output).await,
+        Command::Copy(args) => copy::run(args, output).await,
+        Command::Save(args) => copy::save(args, output).await,
+        Command::Load(args) => copy::load(args, output).await,
+        Command::Login(args) => login::run(args, output).await,
         Command::SignBlob(args) => sign_blob::run(*args, output).await,
         Command::Conformance(command) => conformance::run(command, output).await,
         Command::VerifyBlob(args) => verify_blob::run(*args, output).await,

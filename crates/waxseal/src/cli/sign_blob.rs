@@ -1,6 +1,7 @@
 //! `waxseal sign-blob`: a file becomes a file and its bundle.
 
 use crate::cli::flags::TrustArgs;
+use crate::cli::identity_token::TokenArgs;
 use crate::cli::verify_blob::summary;
 use crate::cli::{Failure, Output};
 use crate::client::blob::BundleFile;
@@ -15,7 +16,7 @@ use waxseal_formats::signing_config::{MAX_CONFIG_LEN, SigningConfig};
 use waxseal_formats::trusted_root::TrustedRoot;
 use waxseal_io::signer::KeyPair;
 use waxseal_io::system;
-use waxseal_io::token::{AUDIENCE, identity_token, process_environment};
+use waxseal_io::token::AUDIENCE;
 use waxseal_io::transport::{Http, PlainHttp};
 
 /// Sign a file with an identity (or a key): the signature, its certificate, timestamp and log entry go into one bundle.
@@ -29,9 +30,8 @@ pub struct SignBlobArgs {
     services: ServiceArgs,
     #[command(flatten)]
     trust: TrustArgs,
-    /// An identity token, or a file that holds one; else SIGSTORE_ID_TOKEN or the CI job's own is used.
-    #[arg(long, value_name = "TOKEN|FILE", conflicts_with = "key")]
-    identity_token: Option<String>,
+    #[command(flatten)]
+    token: TokenArgs,
     /// A private key (PKCS#8 PEM) to sign with instead of an identity.
     #[arg(long, value_name = "FILE", conflicts_with = "signing_algorithm")]
     key: Option<PathBuf>,
@@ -41,9 +41,6 @@ pub struct SignBlobArgs {
     /// Accepted for cosign's sake: there is nothing to confirm.
     #[arg(long, short = 'y', num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     yes: Option<bool>,
-    /// Do not look for a token in the environment.
-    #[arg(long, hide = true)]
-    oidc_disable_ambient_providers: bool,
     /// Accepted for cosign's sake: only this format is written.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, hide = true)]
     new_bundle_format: Option<bool>,
@@ -64,9 +61,12 @@ pub struct ServiceArgs {
     /// The certificate authority, instead of a signing config.
     #[arg(long, value_name = "URL", conflicts_with = "instance")]
     pub fulcio_url: Option<Url>,
-    /// The Rekor v2 log, instead of a signing config.
+    /// The Rekor log, instead of a signing config.
     #[arg(long, value_name = "URL", conflicts_with = "instance")]
     pub rekor_url: Option<Url>,
+    /// Of which kind the log of --rekor-url is.
+    #[arg(long, value_name = "NUMBER", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub rekor_version: u8,
     /// The timestamp authority (the whole URL that requests go to), instead of a signing config.
     #[arg(long, value_name = "URL", conflicts_with = "instance")]
     pub timestamp_server_url: Option<Url>,
@@ -139,12 +139,15 @@ impl ServiceArgs {
             }
             (Purpose::Identity, None, ..) => "--fulcio-url",
             (_, _, None, _) => "--rekor-url",
-            (Purpose::Identity, _, _, None) => "--timestamp-server-url",
+            (Purpose::Identity, _, _, None) if self.rekor_version != 1 => "--timestamp-server-url",
             _ => {
+                let logs: Vec<Url> = self.rekor_url.iter().cloned().collect();
+                let (logs, rekor_v1) = if self.rekor_version == 1 { (Vec::new(), logs) } else { (logs, Vec::new()) };
                 return Ok(Services {
                     fulcio: self.fulcio_url.clone(),
                     timestamp_authorities: self.timestamp_server_url.iter().cloned().collect(),
-                    logs: self.rekor_url.iter().cloned().collect(),
+                    logs,
+                    rekor_v1,
                 });
             }
         };
@@ -193,15 +196,10 @@ pub async fn run(args: SignBlobArgs, output: Output) -> Result<(), Failure> {
         let key = KeyPair::load(path).map_err(|error| failure(&error.into()))?;
         ceremony.sign(SignWith::Key(&key), &what).await
     } else {
-        let none = |_: &str| None;
-        let variables: waxseal_io::token::Variables<'_> =
-            if args.oidc_disable_ambient_providers { &none } else { &process_environment };
-        let token = identity_token(args.identity_token.as_deref(), variables, &transport, &audience)
-            .await
-            .map_err(|error| Failure::new(error.code(), error.to_string()))?;
+        let token = args.token.token(&transport, &audience).await?;
         ceremony.sign(SignWith::Identity { token: &token, algorithm: args.signing_algorithm }, &what).await
     };
-    let Signed { bundle, evidence } = signed.map_err(|error| failure(&error))?;
+    let Signed { bundle, evidence, .. } = signed.map_err(|error| failure(&error))?;
     file.write(&bundle.to_json()).map_err(|error| Failure::file(&args.bundle, &error))?;
     output.say(&format!("Wrote {}", args.bundle.display()));
     if output == Output::Text {
@@ -217,18 +215,24 @@ fn trusted_root(trust: &TrustArgs, services: &Services) -> Result<TrustedRoot, F
     let root = trust.trusted_root()?;
     let host = |url: &str| Url::parse(url).ok().and_then(|url| url.host_str().map(ToOwned::to_owned));
     let known = |log: &Url| root.tlogs.iter().any(|tlog| host(&tlog.base_url).as_deref() == log.host_str());
-    if trust.trusted_root.is_none() && !services.logs.iter().all(known) {
+    if trust.trusted_root.is_none() && !services.logs.iter().chain(&services.rekor_v1).all(known) {
         return Err(Failure::usage("--trusted-root is missing: new signatures are verified before they are written")
             .hint("pass the trusted root of the instance that signs"));
     }
     Ok(root)
 }
 
-fn algorithm(name: &str) -> Result<SigningAlgorithm, String> {
+/// The kind of key of that name.
+///
+/// # Errors
+/// The names, for clap.
+pub fn algorithm(name: &str) -> Result<SigningAlgorithm, String> {
     SigningAlgorithm::from_name(name).ok_or_else(algorithm_help)
 }
 
-fn algorithm_help() -> String {
+/// What `--signing-algorithm` takes.
+#[must_use]
+pub fn algorithm_help() -> String {
     let names: Vec<_> = SigningAlgorithm::NAMES.iter().map(|(_, name)| *name).collect();
     format!("the kind of key to make for this signature: {}", names.join(", "))
 }

@@ -10,6 +10,7 @@ pub use service::{Services, SigningAlgorithm};
 
 use super::verify::{self, VerifyError};
 use std::path::PathBuf;
+use url::Url;
 use waxseal_formats::bundle::{Bundle, Content, LogEntry, MediaType, VerificationMaterial};
 use waxseal_formats::code::Code;
 use waxseal_formats::crypto::{Digest, HashAlgorithm, KeyDetails, KeyKind, PublicKey, Secret};
@@ -62,6 +63,8 @@ pub enum ToSign {
     Blob(PathBuf),
     /// An in-toto statement, signed byte for byte in a DSSE envelope.
     Statement(Vec<u8>),
+    /// Bytes, signed as they are.
+    Message(Vec<u8>),
 }
 
 /// A signature that verifies.
@@ -71,6 +74,8 @@ pub struct Signed {
     pub bundle: Bundle,
     /// What verifying it proved.
     pub evidence: Evidence,
+    /// The certificates above the signer's, as the authority gave them; none for a key.
+    pub chain: Vec<Certificate>,
 }
 
 /// Why nothing was signed, or what was signed is of no use.
@@ -90,6 +95,9 @@ pub enum SignError {
     /// There is no certificate authority to get a certificate from.
     #[error("no certificate authority is configured")]
     NoCertificateAuthority,
+    /// There is no Rekor v1 log, and the signature needs one.
+    #[error("no Rekor v1 log is configured, whose signed timestamps the form of cosign 2 needs")]
+    NoRekorV1,
     /// The identity token cannot be read.
     #[error(transparent)]
     Jwt(#[from] JwtError),
@@ -159,7 +167,7 @@ impl SignError {
     pub fn code(&self) -> Code {
         match self {
             Self::Services(error) => error.code(),
-            Self::Url { .. } | Self::NoCertificateAuthority => Code::INPUT_MALFORMED,
+            Self::Url { .. } | Self::NoCertificateAuthority | Self::NoRekorV1 => Code::INPUT_MALFORMED,
             Self::Jwt(error) => error.code(),
             Self::TokenClaim => Code::TOKEN_CLAIM,
             Self::TokenExpired { .. } => Code::TOKEN_EXPIRED,
@@ -175,57 +183,118 @@ impl SignError {
     }
 }
 
+/// Which log a signature goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogChoice {
+    /// The one that the services name: Rekor v2, or v1 where there is no other.
+    Configured,
+    /// Rekor v1, whose signed entry timestamp readers of cosign 2's form ask for.
+    RekorV1,
+}
+
 impl Ceremony<'_> {
     /// Signs, timestamps and logs; nothing is sent about the artifact but its digest.
     ///
     /// # Errors
     /// [`SignError`].
     pub async fn sign(&self, with: SignWith<'_>, what: &ToSign) -> Result<Signed, SignError> {
+        let signed = self.sign_all(with, &[(what.clone(), LogChoice::Configured)]).await?;
+        signed.into_iter().next().ok_or(SignError::Signer(SignerError::Sign))
+    }
+
+    /// Signs several things, all with one key and certificate. The results are in the same order.
+    ///
+    /// # Errors
+    /// [`SignError`], and then nothing of it is of use, though some may have been logged.
+    pub async fn sign_all(&self, with: SignWith<'_>, what: &[(ToSign, LogChoice)]) -> Result<Vec<Signed>, SignError> {
         // What can fail here fails before anybody is asked for anything.
         let kind = match with {
             SignWith::Identity { algorithm, .. } => algorithm.key_kind(),
             SignWith::Key(signer) => signer.public_key().kind(),
         };
         let (key_details, hash) = loggable(kind)?;
-        let payload = Payload::read(what, hash)?;
+        let mut payloads = Vec::with_capacity(what.len());
+        for (what, log) in what {
+            payloads.push((Payload::read(what, hash)?, self.logs(*log)?));
+        }
         let ephemeral;
         let (signer, material): (&dyn Signer, Material) = match with {
             SignWith::Identity { token, .. } => {
                 ephemeral = KeyPair::generate(kind)?;
                 let authority = self.services.fulcio.as_ref().ok_or(SignError::NoCertificateAuthority)?;
-                let certificate = fulcio::certificate(self.transport, authority, token, &ephemeral).await?;
-                (&ephemeral, Material::Certificate(certificate))
+                let (leaf, above) = fulcio::certificate(self.transport, authority, token, &ephemeral).await?;
+                (&ephemeral, Material::Certificate { leaf, above })
             }
             SignWith::Key(signer) => (signer, Material::Key(signer.public_key().clone())),
         };
-        let signature = payload.sign(signer)?;
-        let mut timestamps = Vec::with_capacity(self.services.timestamp_authorities.len());
-        for authority in &self.services.timestamp_authorities {
-            timestamps.push(timestamp::timestamp(self.transport, authority, &signature).await?);
+        let mut signed = Vec::with_capacity(payloads.len());
+        for (payload, logs) in payloads {
+            let signature = payload.sign(signer)?;
+            let mut timestamps = Vec::with_capacity(self.services.timestamp_authorities.len());
+            for authority in &self.services.timestamp_authorities {
+                timestamps.push(timestamp::timestamp(self.transport, authority, &signature).await?);
+            }
+            let digest = payload.logged_digest(hash);
+            let artifact = payload.artifact();
+            let content = payload.content(signature.clone());
+            let entries = match logs {
+                Logs::V1(logs) => self.log_v1(logs, &content, &digest, &material).await?,
+                Logs::V2(logs) => {
+                    let verifier = material.verifier();
+                    self.log_v2(logs, &HashedRekordRequest { digest, signature, key_details, verifier }).await?
+                }
+            };
+            let bundle = bundle(&material, content, entries, timestamps);
+            let policy = material.own_policy().map_err(SignError::OwnOutput)?;
+            let evidence = waxseal_verify::bundle::verify(&bundle, &artifact, self.root, &policy, system::now())
+                .map_err(SignError::OwnOutput)?;
+            signed.push(Signed { bundle, evidence, chain: material.above() });
         }
-        let request = HashedRekordRequest {
-            digest: payload.logged_digest(hash),
-            signature: signature.clone(),
-            key_details,
-            verifier: material.verifier(),
-        };
-        let mut entries = Vec::with_capacity(self.services.logs.len());
-        for log in &self.services.logs {
-            entries.push(rekor::log(self.transport, log, &request).await?);
-        }
-        let artifact = payload.artifact();
-        let bundle = bundle(&material, payload.content(signature), entries, timestamps);
-        let policy = material.own_policy().map_err(SignError::OwnOutput)?;
-        let evidence = waxseal_verify::bundle::verify(&bundle, &artifact, self.root, &policy, system::now())
-            .map_err(SignError::OwnOutput)?;
-        Ok(Signed { bundle, evidence })
+        Ok(signed)
     }
+
+    fn logs(&self, choice: LogChoice) -> Result<Logs<'_>, SignError> {
+        match choice {
+            LogChoice::Configured if !self.services.logs.is_empty() => Ok(Logs::V2(&self.services.logs)),
+            LogChoice::RekorV1 if self.services.rekor_v1.is_empty() => Err(SignError::NoRekorV1),
+            LogChoice::Configured | LogChoice::RekorV1 => Ok(Logs::V1(&self.services.rekor_v1)),
+        }
+    }
+
+    async fn log_v2(&self, logs: &[Url], request: &HashedRekordRequest) -> Result<Vec<LogEntry>, SignError> {
+        let mut entries = Vec::with_capacity(logs.len());
+        for log in logs {
+            entries.push(rekor::log(self.transport, log, request).await?);
+        }
+        Ok(entries)
+    }
+
+    async fn log_v1(
+        &self,
+        logs: &[Url],
+        content: &Content,
+        digest: &Digest,
+        material: &Material,
+    ) -> Result<Vec<LogEntry>, SignError> {
+        let pem = material.pem();
+        let mut entries = Vec::with_capacity(logs.len());
+        for log in logs {
+            entries.push(rekor::log_v1(self.transport, log, content, digest, &pem).await?);
+        }
+        Ok(entries)
+    }
+}
+
+/// Logs of one kind.
+enum Logs<'a> {
+    V1(&'a [Url]),
+    V2(&'a [Url]),
 }
 
 fn bundle(material: &Material, content: Content, entries: Vec<LogEntry>, timestamps: Vec<Vec<u8>>) -> Bundle {
     let material = match material {
-        Material::Certificate(certificate) => {
-            VerificationMaterial::Certificate { leaf: certificate.der().to_vec(), chain: Vec::new() }
+        Material::Certificate { leaf, .. } => {
+            VerificationMaterial::Certificate { leaf: leaf.der().to_vec(), chain: Vec::new() }
         }
         Material::Key(key) => VerificationMaterial::PublicKey { hint: encode_base64(&key.spki_sha256()) },
     };
@@ -251,24 +320,38 @@ fn loggable(kind: KeyKind) -> Result<(KeyDetails, HashAlgorithm), SignError> {
 
 /// What verifiers check the signature with.
 enum Material {
-    Certificate(Certificate),
+    Certificate { leaf: Certificate, above: Vec<Certificate> },
     Key(PublicKey),
 }
 
 impl Material {
     fn verifier(&self) -> Verifier {
         match self {
-            Self::Certificate(certificate) => Verifier::Certificate(certificate.der().to_vec()),
+            Self::Certificate { leaf, .. } => Verifier::Certificate(leaf.der().to_vec()),
             Self::Key(key) => Verifier::PublicKey(key.spki_der().to_vec()),
+        }
+    }
+
+    fn pem(&self) -> String {
+        match self {
+            Self::Certificate { leaf, .. } => leaf.to_pem(),
+            Self::Key(key) => key.to_pem(),
+        }
+    }
+
+    fn above(&self) -> Vec<Certificate> {
+        match self {
+            Self::Certificate { above, .. } => above.clone(),
+            Self::Key(_) => Vec::new(),
         }
     }
 
     /// Whoever the certificate says signed: that it is who was meant to sign was the authority's decision.
     fn own_policy(&self) -> Result<Policy, Rejection> {
         match self {
-            Self::Certificate(certificate) => {
-                let subject = certificate.subject_alt_name().map_err(Rejection::Certificate)?;
-                let issuer = certificate.extensions().issuer().unwrap_or_default();
+            Self::Certificate { leaf, .. } => {
+                let subject = leaf.subject_alt_name().map_err(Rejection::Certificate)?;
+                let issuer = leaf.extensions().issuer().unwrap_or_default();
                 Ok(Policy::Identities(vec![IdentityPolicy {
                     subject: Pattern::exact(subject.as_str()),
                     issuer: Pattern::exact(issuer),
@@ -283,6 +366,7 @@ impl Material {
 /// What is signed, with its digest.
 enum Payload<'a> {
     Blob(Digest),
+    Message { message: &'a [u8], digest: Digest },
     Statement { payload: &'a [u8], subjects: Vec<Digest> },
 }
 
@@ -293,6 +377,7 @@ impl<'a> Payload<'a> {
                 let digest = verify::hash_file(path, &[hash])?.into_iter().next();
                 digest.map(Self::Blob).ok_or(SignError::Signer(SignerError::Sign))
             }
+            ToSign::Message(message) => Ok(Self::Message { message, digest: hash.digest(message) }),
             ToSign::Statement(payload) => {
                 let statement = Statement::from_json(payload)?;
                 let subjects: Vec<_> =
@@ -309,13 +394,14 @@ impl<'a> Payload<'a> {
     fn sign(&self, signer: &dyn Signer) -> Result<Vec<u8>, SignerError> {
         match self {
             Self::Blob(digest) => signer.sign_digest(digest),
+            Self::Message { message, .. } => signer.sign(message),
             Self::Statement { payload, .. } => signer.sign(&pae(IN_TOTO, payload)),
         }
     }
 
     fn logged_digest(&self, hash: HashAlgorithm) -> Digest {
         match self {
-            Self::Blob(digest) => digest.clone(),
+            Self::Blob(digest) | Self::Message { digest, .. } => digest.clone(),
             Self::Statement { payload, .. } => hash.digest(&pae(IN_TOTO, payload)),
         }
     }
@@ -323,13 +409,16 @@ impl<'a> Payload<'a> {
     fn artifact(&self) -> Artifact {
         match self {
             Self::Blob(digest) => Artifact::from_digests(vec![digest.clone()]),
+            Self::Message { message, .. } => Artifact::from_bytes(message),
             Self::Statement { subjects, .. } => Artifact::from_digests(subjects.clone()),
         }
     }
 
     fn content(self, signature: Vec<u8>) -> Content {
         match self {
-            Self::Blob(digest) => Content::MessageSignature { digest: Some(digest), signature },
+            Self::Blob(digest) | Self::Message { digest, .. } => {
+                Content::MessageSignature { digest: Some(digest), signature }
+            }
             Self::Statement { payload, .. } => Content::Envelope(Envelope {
                 payload_type: IN_TOTO.to_owned(),
                 payload: payload.to_vec(),

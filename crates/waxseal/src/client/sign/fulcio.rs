@@ -4,6 +4,7 @@ use super::SignError;
 use super::service::{ask, below};
 use serde_json::{Map, Value, json};
 use url::Url;
+use waxseal_formats::bundle::MAX_CHAIN;
 use waxseal_formats::code::Code;
 use waxseal_formats::crypto::{KeyKind, Secret};
 use waxseal_formats::json::{self, Node, encode_base64};
@@ -17,13 +18,13 @@ const SERVICE: &str = "the certificate authority";
 /// Longest answer, in bytes.
 const MAX_ANSWER_LEN: usize = 256 << 10;
 
-/// Proves that `key` is ours and returns the certificate for it.
+/// Proves that `key` is ours and returns the certificate for it, and those above it.
 pub(super) async fn certificate(
     transport: &dyn Transport,
     authority: &Url,
     token: &Secret<String>,
     key: &KeyPair,
-) -> Result<Certificate, SignError> {
+) -> Result<(Certificate, Vec<Certificate>), SignError> {
     let url = below(authority, "/api/v2/signingCert")?;
     let proof = key.sign(subject(token)?.as_bytes())?;
     let body = json!({"publicKeyRequest": {
@@ -34,16 +35,16 @@ pub(super) async fn certificate(
         Request::post(url.clone(), "application/json", body.to_string()).bearer(token).max_body_len(MAX_ANSWER_LEN);
     let response = ask(transport, SERVICE, request).await?;
     let unusable = |problem: String, code| SignError::Answer { service: SERVICE, url: url.to_string(), problem, code };
-    let certificate = leaf(&response.body).map_err(|(problem, code)| unusable(problem, code))?;
+    let (certificate, above) = chain(&response.body).map_err(|(problem, code)| unusable(problem, code))?;
     let certified = certificate.public_key().map_err(|error| unusable(error.to_string(), error.code()))?;
     if certified != key.public_key() {
         return Err(unusable("a certificate for another key".into(), Code::SIGNATURE_KEY_MISMATCH));
     }
-    Ok(certificate)
+    Ok((certificate, above))
 }
 
-/// The first certificate of a chain that comes with an SCT in it.
-fn leaf(body: &[u8]) -> Result<Certificate, (String, Code)> {
+/// The first certificate of a chain that comes with an SCT in it, and the others.
+fn chain(body: &[u8]) -> Result<(Certificate, Vec<Certificate>), (String, Code)> {
     let malformed = |error: json::JsonError| (error.to_string(), Code::CERTIFICATE_MALFORMED);
     let document = json::parse(body, MAX_ANSWER_LEN).map_err(malformed)?;
     let root = Node::root(&document);
@@ -51,9 +52,14 @@ fn leaf(body: &[u8]) -> Result<Certificate, (String, Code)> {
         return Err(("a certificate without an embedded SCT, which a bundle cannot carry".into(), Code::SCT_MISSING));
     };
     let chain = answer.required("chain").and_then(|chain| chain.repeated("certificates")).map_err(malformed)?;
-    let first = chain.first().ok_or_else(|| ("no certificate".into(), Code::CERTIFICATE_MALFORMED))?;
-    Certificate::from_pem(first.string().map_err(malformed)?)
-        .map_err(|error: CertificateError| (error.to_string(), error.code()))
+    let mut certificates = Vec::new();
+    for pem in chain.iter().take(MAX_CHAIN) {
+        let read = Certificate::from_pem(pem.string().map_err(malformed)?);
+        certificates.push(read.map_err(|error: CertificateError| (error.to_string(), error.code()))?);
+    }
+    let mut certificates = certificates.into_iter();
+    let first = certificates.next().ok_or_else(|| ("no certificate".into(), Code::CERTIFICATE_MALFORMED))?;
+    Ok((first, certificates.collect()))
 }
 
 /// Fulcio ignores it and looks at the key.

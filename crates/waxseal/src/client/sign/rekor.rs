@@ -1,16 +1,49 @@
-//! An entry in a Rekor v2 log (rekor-tiles `rekor_service.proto`).
+//! An entry in a Rekor log: of the second kind (rekor-tiles `rekor_service.proto`), or of the first (rekor `openapi.yaml`).
 
 use super::SignError;
 use super::service::{ask, below};
+use serde_json::json;
 use url::Url;
-use waxseal_formats::bundle::LogEntry;
+use waxseal_formats::bundle::{Content, LogEntry};
 use waxseal_formats::code::Code;
+use waxseal_formats::crypto::Digest;
+use waxseal_formats::entry::answer;
 use waxseal_formats::entry::request::HashedRekordRequest;
+use waxseal_formats::json::encode_base64;
 use waxseal_io::transport::{Request, Transport};
 
 const SERVICE: &str = "the transparency log";
 
-/// Logs a signature. The answer is an entry about exactly this signature; its proof is verified with the bundle.
+/// Logs a signature in a Rekor v1 log. That the answer is about this signature is found out when the bundle is verified.
+pub(super) async fn log_v1(
+    transport: &dyn Transport,
+    log: &Url,
+    content: &Content,
+    digest: &Digest,
+    verifier_pem: &str,
+) -> Result<LogEntry, SignError> {
+    let url = below(log, "/api/v1/log/entries")?;
+    let pem = encode_base64(verifier_pem.as_bytes());
+    let proposed = match content {
+        Content::MessageSignature { signature, .. } => json!({"apiVersion": "0.0.1", "kind": "hashedrekord", "spec": {
+            "data": {"hash": {"algorithm": digest.algorithm().name(), "value": digest.to_hex()}},
+            "signature": {"content": encode_base64(signature), "publicKey": {"content": pem}},
+        }}),
+        Content::Envelope(envelope) => json!({"apiVersion": "0.0.1", "kind": "dsse", "spec": {
+            "proposedContent": {"envelope": json!(envelope).to_string(), "verifiers": [pem]},
+        }}),
+    };
+    let post = Request::post(url.clone(), "application/json", proposed.to_string());
+    let response = ask(transport, SERVICE, post).await?;
+    answer::rekor_v1(&response.body).map_err(|error| SignError::Answer {
+        service: SERVICE,
+        url: url.to_string(),
+        problem: error.to_string(),
+        code: Code::LOG_ENTRY_MALFORMED,
+    })
+}
+
+/// Logs a signature in a Rekor v2 log. The answer is an entry about exactly this signature; its proof is verified with the bundle.
 pub(super) async fn log(
     transport: &dyn Transport,
     log: &Url,

@@ -71,6 +71,8 @@ pub struct Services {
     pub timestamp_authorities: Vec<Url>,
     /// Rekor v2 logs.
     pub logs: Vec<Url>,
+    /// Rekor v1 logs: for signatures in the form of cosign 2, and for all where there is no log of the second kind.
+    pub rekor_v1: Vec<Url>,
 }
 
 impl Services {
@@ -79,10 +81,15 @@ impl Services {
     /// # Errors
     /// [`SignError::Services`] if one is not offered now, [`SignError::Url`].
     pub fn for_identity(config: &SigningConfig, now: Timestamp) -> Result<Self, SignError> {
+        let (logs, rekor_v1) = logs(config, now)?;
+        // The signed timestamp of an entry in Rekor v1 is a trusted time as well.
+        let without = logs.is_empty() && config.tsa_urls.is_empty();
+        let authorities = if without { Vec::new() } else { config.tsas(now)? };
         Ok(Self {
             fulcio: Some(parse(&config.ca(now)?.url)?),
-            timestamp_authorities: config.tsas(now)?.iter().map(|s| parse(&s.url)).collect::<Result<_, _>>()?,
-            logs: logs(config, now)?,
+            timestamp_authorities: authorities.iter().map(|s| parse(&s.url)).collect::<Result<_, _>>()?,
+            logs,
+            rekor_v1,
         })
     }
 
@@ -92,16 +99,26 @@ impl Services {
     /// [`SignError::Services`] if no log is offered now, [`SignError::Url`].
     pub fn for_key(config: &SigningConfig, now: Timestamp) -> Result<Self, SignError> {
         let authorities = if config.tsa_urls.is_empty() { Vec::new() } else { config.tsas(now)? };
+        let (logs, rekor_v1) = logs(config, now)?;
         Ok(Self {
             fulcio: None,
             timestamp_authorities: authorities.iter().map(|s| parse(&s.url)).collect::<Result<_, _>>()?,
-            logs: logs(config, now)?,
+            logs,
+            rekor_v1,
         })
     }
 }
 
-fn logs(config: &SigningConfig, now: Timestamp) -> Result<Vec<Url>, SignError> {
-    config.rekor_tlogs(&[2], now)?.iter().map(|service| parse(&service.url)).collect()
+/// The Rekor logs of both kinds that are offered: there has to be one of either.
+fn logs(config: &SigningConfig, now: Timestamp) -> Result<(Vec<Url>, Vec<Url>), SignError> {
+    let urls = |version: u32| -> Result<Vec<Url>, SignError> {
+        config.rekor_tlogs(&[version], now)?.iter().map(|service| parse(&service.url)).collect()
+    };
+    match (urls(2), urls(1)) {
+        (Ok(logs), v1) => Ok((logs, v1.unwrap_or_default())),
+        (Err(_), Ok(v1)) => Ok((Vec::new(), v1)),
+        (Err(error), Err(_)) => Err(error),
+    }
 }
 
 fn parse(text: &str) -> Result<Url, SignError> {

@@ -61,6 +61,7 @@ impl Instance {
 
     pub(super) fn services() -> Services {
         Services {
+            rekor_v1: Vec::new(),
             fulcio: Some(url("http://sign.example")),
             timestamp_authorities: vec![url("http://sign.example/api/v1/timestamp")],
             logs: vec![url("http://sign.example")],
