@@ -16,7 +16,7 @@ const WORKFLOW: (&str, &str) = (
 /// Layouts whose signature and attestation verify, the type that the signature says it has, and who attested.
 const GOOD: [(&str, &str, (&str, &str)); 3] = [
     ("app-referrers", "https://sigstore.dev/cosign/sign/v1", WORKFLOW),
-    ("app-fallback-tag", "https://sigstore.dev/cosign/sign/v1", WORKFLOW),
+    ("app-fallback-tag", "https://sigstore.dev/cosign/sign/v1", (ALICE, ISSUER)),
     ("cosign2-legacy-rekor1", "cosign container image signature", (ALICE, ISSUER)),
 ];
 

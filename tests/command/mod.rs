@@ -3,6 +3,7 @@
 mod conformance;
 mod iam;
 mod images;
+mod keys;
 mod sign_blob;
 mod verify_blob;
 

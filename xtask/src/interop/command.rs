@@ -188,6 +188,9 @@ impl Site {
         if let Some(token) = variables.value("token") {
             command.env("SIGSTORE_ID_TOKEN", token);
         }
+        if let Some(passphrase) = variables.value("passphrase") {
+            command.env("COSIGN_PASSWORD", passphrase);
+        }
         let line = line(program, &words, variables.value("token"));
         let run = self.runs.fetch_add(1, Ordering::SeqCst);
         let log = |stream: &str| self.folder.join(format!("logs/{run:04}-{program:?}.{stream}").to_lowercase());

@@ -285,6 +285,72 @@ const QUESTIONS: &[Question] = &[
     ),
 ];
 
+/// What is asked with keys, cosign's and ours. Each reads what the other made.
+const WITH_KEYS: &[Question] = &[
+    ours("ours makes a key pair", "generate-key-pair -y -o {keys}-ours", Ends::Well),
+    theirs(
+        "cosign 3 makes a key pair",
+        Program::Cosign,
+        "generate-key-pair --output-key-prefix {keys}-theirs",
+        Ends::Well,
+    ),
+    ours(
+        "ours signs with its key",
+        "sign --instance {origin} --key {keys}-ours.key --format bundle,legacy {registry}/acme/keyed:v1",
+        SIGNED,
+    ),
+    ours(
+        "ours verifies with its key",
+        "verify --instance {origin} --key {keys}-ours.pub {registry}/acme/keyed:v1",
+        Ends::Well,
+    ),
+    ours(
+        "ours refuses another key",
+        "verify --instance {origin} --key {keys}-theirs.pub {registry}/acme/keyed:v1",
+        Ends::With(12, "signature."),
+    ),
+    ours(
+        "a signature by a key has no certificate",
+        "verify --instance {origin} {signer} {registry}/acme/keyed:v1",
+        Ends::With(13, "signature.key-missing"),
+    ),
+    theirs(
+        "cosign 3 verifies with our key",
+        Program::Cosign,
+        "verify --key {keys}-ours.pub --allow-http-registry {registry}/acme/keyed:v1",
+        Ends::Well,
+    ),
+    theirs(
+        "cosign 2 verifies the old form with our key",
+        Program::Cosign2,
+        "verify --key {keys}-ours.pub --allow-http-registry {registry}/acme/keyed:v1",
+        Ends::Well,
+    ),
+    theirs(
+        "cosign 3 signs with our key",
+        Program::Cosign,
+        "sign --yes --key {keys}-ours.key --allow-http-registry {registry}/acme/unkeyed:v1",
+        SIGNED,
+    ),
+    ours(
+        "ours verifies what cosign 3 signed with it",
+        "verify --instance {origin} --key {keys}-ours.pub {registry}/acme/unkeyed:v1",
+        Ends::Well,
+    ),
+    ours("ours reads cosign 3's key", "public-key --key {keys}-theirs.key", Ends::Saying("BEGIN PUBLIC KEY")),
+    ours(
+        "ours signs a file with cosign 3's key",
+        "sign-blob --instance {origin} --key {keys}-theirs.key --bundle {keys}-keyed.json {predicate}",
+        SIGNED,
+    ),
+    theirs(
+        "cosign 3 verifies it",
+        Program::Cosign,
+        "verify-blob --key {keys}-theirs.pub --bundle {keys}-keyed.json {predicate}",
+        Ends::Well,
+    ),
+];
+
 /// What is asked of a registry that wants to know who asks.
 const BEHIND_A_LOGIN: &[Question] = &[
     ours(
@@ -312,7 +378,8 @@ const NOWHERE: &[Question] = &[ours(
 )];
 
 /// The repositories that hold an image before anybody signs.
-const REPOSITORIES: &[&str] = &["acme/app", "acme/attested", "acme/cosign3", "acme/cosign2", "acme/both"];
+const REPOSITORIES: &[&str] =
+    &["acme/app", "acme/attested", "acme/cosign3", "acme/cosign2", "acme/both", "acme/keyed", "acme/unkeyed"];
 
 /// Runs everything; returns a line for each question and the reports of what was wrong.
 pub(crate) fn run(site: &Site) -> anyhow::Result<(Vec<String>, Vec<String>)> {
@@ -320,7 +387,9 @@ pub(crate) fn run(site: &Site) -> anyhow::Result<(Vec<String>, Vec<String>)> {
         return Ok((vec!["not asked: a registry or skopeo is missing".to_owned()], Vec::new()));
     }
     let http = Http::new()?;
-    let instance = Instance::start(site, &http, &Options::default())?;
+    // Keys are nobody's that the instance knows: whoever signs with one may write.
+    let options = Options { writes: Some("any"), ..Options::default() };
+    let instance = Instance::start(site, &http, &options)?;
     let variables = instance.trust_material(site, &http)?;
     for (program, words) in SETUP.iter().filter(|(program, _)| site.has(*program)) {
         site.run(*program, words, &variables)?.demand()?;
@@ -337,6 +406,8 @@ pub(crate) fn run(site: &Site) -> anyhow::Result<(Vec<String>, Vec<String>)> {
         .with("other_identity", who.other_identity())
         .with("predicate", text(&predicate))
         .with("password", PASSWORD)
+        .with("passphrase", "correct horse")
+        .with("folder", text(site.folder()))
         .with("nowhere", format!("127.0.0.1:{}", free_port()?))
         .with("layout", text(&layout(site.folder())?));
 
@@ -349,12 +420,14 @@ pub(crate) fn run(site: &Site) -> anyhow::Result<(Vec<String>, Vec<String>)> {
             .clone()
             .with("registry", place.address.clone())
             .with("other", other.address.clone())
+            .with("keys", text(&site.folder().join(place.name)))
             .with("saved", text(&site.folder().join(format!("saved-{}", place.name))));
         for repository in REPOSITORIES {
             push(site, &variables, repository, "v1", "")?;
         }
         push(site, &variables, "acme/multi", "multi", "--all")?;
         ask(site, place.name, QUESTIONS, &variables, &mut lines, &mut wrong)?;
+        ask(site, place.name, WITH_KEYS, &variables, &mut lines, &mut wrong)?;
         let (line, fault) = together(site, &variables)?;
         lines.push(format!("{}: {line}", place.name));
         wrong.extend(fault);

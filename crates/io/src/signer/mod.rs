@@ -4,6 +4,7 @@
 
 pub mod file;
 pub mod key_files;
+pub mod private_pem;
 
 use formats::code::Code;
 use formats::crypto::sealed_key::SealedKeyError;

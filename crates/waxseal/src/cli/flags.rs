@@ -1,8 +1,8 @@
 //! Flags that several commands share, with cosign's names.
 
-use crate::cli::{Failure, Output, trust};
+use crate::cli::{Failure, Output, keys, trust};
 use crate::client::trust::{Freshness, Pinned, TrustStore};
-use crate::client::{PUBLIC_GOOD_TRUSTED_ROOT, verify};
+use crate::client::{PUBLIC_GOOD_TRUSTED_ROOT, key, verify};
 use clap::Args;
 use std::path::PathBuf;
 use waxseal_formats::code::Code;
@@ -45,9 +45,9 @@ pub struct SignerArgs {
     /// The ref that the GitHub workflow ran on.
     #[arg(long, value_name = "REF", conflicts_with = "key")]
     pub certificate_github_workflow_ref: Option<String>,
-    /// A PEM public key file, instead of an identity.
-    #[arg(long, value_name = "FILE")]
-    pub key: Option<PathBuf>,
+    /// A public key instead of an identity: a PEM file, or env://NAME.
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
 }
 
 impl SignerArgs {
@@ -56,8 +56,8 @@ impl SignerArgs {
     /// # Errors
     /// `usage` if they do not say who is accepted; `key.unsupported` or `input.unreadable` for the key file.
     pub fn policy(&self) -> Result<Policy, Failure> {
-        if let Some(path) = &self.key {
-            let key = verify::read_public_key(path).map_err(|error| Failure::new(error.code(), error.to_string()))?;
+        if let Some(reference) = &self.key {
+            let key = key::public_key(reference).map_err(|error| keys::failure(&error))?;
             return Ok(Policy::Key(key));
         }
         let subject = either(

@@ -15,6 +15,7 @@ pub mod iam;
 pub mod identity_token;
 pub mod init;
 pub mod initialize;
+pub mod keys;
 pub mod log;
 pub mod login;
 pub mod registry_flags;
@@ -97,6 +98,12 @@ enum Command {
     SignBlob(Box<sign_blob::SignBlobArgs>),
     /// Verify a file against its bundle.
     VerifyBlob(Box<verify_blob::VerifyBlobArgs>),
+    /// Make a key pair.
+    GenerateKeyPair(keys::GenerateArgs),
+    /// Put a private key of another tool under a passphrase.
+    ImportKeyPair(keys::ImportArgs),
+    /// Print the public key of a key.
+    PublicKey(keys::PublicKeyArgs),
     /// Print an identity token from the demo provider of a running `up`.
     Token(token::TokenArgs),
     /// Print the commands that make another client use an instance.
@@ -188,6 +195,9 @@ async fn run(command: Command, output: Output) -> Result<(), Failure> {
         Command::Save(args) => copy::save(args, output).await,
         Command::Load(args) => copy::load(args, output).await,
         Command::Login(args) => login::run(args, output).await,
+        Command::GenerateKeyPair(args) => keys::generate(&args, output),
+        Command::ImportKeyPair(args) => keys::import(&args, output),
+        Command::PublicKey(args) => keys::public(&args, output),
         Command::SignBlob(args) => sign_blob::run(*args, output).await,
         Command::Conformance(command) => conformance::run(command, output).await,
         Command::VerifyBlob(args) => verify_blob::run(*args, output).await,

@@ -2,6 +2,7 @@
 
 use crate::cli::flags::TrustArgs;
 use crate::cli::identity_token::TokenArgs;
+use crate::cli::keys;
 use crate::cli::registry_flags::{RegistryArgs, failure, find, reference};
 use crate::cli::sign_blob::{self, Purpose, ServiceArgs, Setup};
 use crate::cli::verify::annotation;
@@ -10,13 +11,13 @@ use crate::client::blob::BundleFile;
 use crate::client::image::Place;
 use crate::client::image::publish::Destination;
 use crate::client::image::sign::{Forms, Image, ImageSignError, Say, SignedImage, publish, sign};
+use crate::client::key;
 use crate::client::sign::{Ceremony, SignWith, SigningAlgorithm};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use waxseal_formats::crypto::Digest;
 use waxseal_formats::oci::{Manifest, Reference};
-use waxseal_io::signer::KeyPair;
 
 /// Sign images: a statement with the image's digest is signed and put beside it in the registry.
 #[derive(Debug, Args)]
@@ -43,9 +44,9 @@ pub struct ImageSignArgs {
     /// Whose signature it becomes.
     #[command(flatten)]
     pub token: TokenArgs,
-    /// A private key (PKCS#8 PEM) to sign with instead of an identity.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["identity_token", "signing_algorithm"])]
-    pub key: Option<PathBuf>,
+    /// A private key to sign with instead of an identity: a PEM file, cosign's included, or env://NAME.
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["identity_token", "signing_algorithm"])]
+    pub key: Option<String>,
     /// The kind of key to make for these signatures.
     #[arg(long, value_name = "NAME", value_parser = sign_blob::algorithm, default_value = "ecdsa-sha2-256-nistp256", help = sign_blob::algorithm_help())]
     pub signing_algorithm: SigningAlgorithm,
@@ -121,7 +122,7 @@ pub async fn sign_images(args: ImageSignArgs, names: &[String], say: &Say, outpu
     let ceremony = Ceremony { transport: &transport, services: &services, root: &root };
     let to_sign = images.iter().map(|(image, _)| image.clone()).collect();
     let signed = if let Some(reference) = &args.key {
-        let key = KeyPair::load(reference).map_err(|error| sign_blob::failure(&error.into()))?;
+        let key = key::open(reference).map_err(|error| keys::failure(&error))?;
         sign(&ceremony, SignWith::Key(&key), to_sign, say, forms).await
     } else {
         let token = args.token.token(&transport, &audience).await?;

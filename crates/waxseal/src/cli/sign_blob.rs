@@ -2,9 +2,11 @@
 
 use crate::cli::flags::TrustArgs;
 use crate::cli::identity_token::TokenArgs;
+use crate::cli::keys;
 use crate::cli::verify_blob::summary;
 use crate::cli::{Failure, Output};
 use crate::client::blob::BundleFile;
+use crate::client::key;
 use crate::client::sign::{Ceremony, Services, SignError, SignWith, Signed, SigningAlgorithm, ToSign};
 use crate::client::verify;
 use clap::Args;
@@ -14,7 +16,6 @@ use url::Url;
 use waxseal_formats::code::Code;
 use waxseal_formats::signing_config::{MAX_CONFIG_LEN, SigningConfig};
 use waxseal_formats::trusted_root::TrustedRoot;
-use waxseal_io::signer::KeyPair;
 use waxseal_io::system;
 use waxseal_io::token::AUDIENCE;
 use waxseal_io::transport::{Http, PlainHttp};
@@ -32,9 +33,9 @@ pub struct SignBlobArgs {
     trust: TrustArgs,
     #[command(flatten)]
     token: TokenArgs,
-    /// A private key (PKCS#8 PEM) to sign with instead of an identity.
-    #[arg(long, value_name = "FILE", conflicts_with = "signing_algorithm")]
-    key: Option<PathBuf>,
+    /// A private key to sign with instead of an identity: a PEM file, cosign's included, or env://NAME.
+    #[arg(long, value_name = "KEY", conflicts_with = "signing_algorithm")]
+    key: Option<String>,
     /// The kind of key to make for this signature.
     #[arg(long, value_name = "NAME", value_parser = algorithm, default_value = "ecdsa-sha2-256-nistp256", help = algorithm_help())]
     signing_algorithm: SigningAlgorithm,
@@ -192,8 +193,8 @@ pub async fn run(args: SignBlobArgs, output: Output) -> Result<(), Failure> {
     let file = BundleFile::open(&args.bundle).map_err(|error| Failure::file(&args.bundle, &error))?;
     let ceremony = Ceremony { transport: &transport, services: &services, root: &root };
     let what = ToSign::Blob(args.artifact);
-    let signed = if let Some(path) = &args.key {
-        let key = KeyPair::load(path).map_err(|error| failure(&error.into()))?;
+    let signed = if let Some(reference) = &args.key {
+        let key = key::open(reference).map_err(|error| keys::failure(&error))?;
         ceremony.sign(SignWith::Key(&key), &what).await
     } else {
         let token = args.token.token(&transport, &audience).await?;

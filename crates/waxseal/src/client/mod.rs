@@ -2,6 +2,7 @@
 
 pub mod blob;
 pub mod image;
+pub mod key;
 pub mod sign;
 pub mod trust;
 pub mod tuf;
