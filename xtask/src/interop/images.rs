@@ -131,6 +131,11 @@ const QUESTIONS: &[Question] = &[
         Ends::Saying("payloadType"),
     ),
     ours(
+        "a statement about something else is not attached",
+        "attest --instance {origin} --statement {statement} {registry}/acme/app:v1",
+        Ends::With(1, "statement.subject"),
+    ),
+    ours(
         "an attestation of another type does not do",
         "verify-attestation --type spdx --instance {origin} {signer} {registry}/acme/app:v1",
         Ends::With(10, "artifact.unsigned"),
@@ -400,7 +405,17 @@ pub(crate) fn run(site: &Site) -> anyhow::Result<(Vec<String>, Vec<String>)> {
     let issuer = format!("{}{}", variables.value("origin").unwrap_or_default(), who.issuer_path());
     let predicate = site.folder().join("predicate.json");
     fs::write(&predicate, json!({"buildDefinition": {}, "runDetails": {}}).to_string())?;
+    let statement = site.folder().join("statement.json");
+    let other = json!({"name": "other", "digest": {"sha256": hex::encode(sha256(b"other"))}});
+    let stated = json!({
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [other],
+        "predicateType": "https://slsa.dev/provenance/v1",
+        "predicate": {},
+    });
+    fs::write(&statement, stated.to_string())?;
     let variables = variables
+        .with("statement", text(&statement))
         .with("token", token.stdout.trim())
         .with("issuer", issuer)
         .with("other_identity", who.other_identity())

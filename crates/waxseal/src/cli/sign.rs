@@ -165,6 +165,8 @@ fn refused(error: &ImageSignError) -> Failure {
     match error {
         ImageSignError::Sign(error) => sign_blob::failure(error),
         ImageSignError::Image(error) => failure(error),
+        ImageSignError::Subject { .. } => Failure::new(error.code(), error.to_string())
+            .hint("--statement takes a statement about the image that is attested"),
         ImageSignError::Legacy(_) => Failure::new(error.code(), error.to_string())
             .hint("the form of cosign 2 needs a Rekor v1 log in the signing config"),
     }

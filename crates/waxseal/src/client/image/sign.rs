@@ -11,7 +11,7 @@ use waxseal_formats::envelope::{Envelope, IN_TOTO};
 use waxseal_formats::legacy::{self, LegacyError};
 use waxseal_formats::oci::Descriptor;
 use waxseal_formats::simple_signing::SimpleSigning;
-use waxseal_formats::statement::{COSIGN_SIGN, STATEMENT_V1};
+use waxseal_formats::statement::{COSIGN_SIGN, STATEMENT_V1, Statement};
 use waxseal_io::system;
 
 /// The forms in which a signature is written.
@@ -90,6 +90,12 @@ pub enum ImageSignError {
     /// The registry.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// The statement that somebody wrote is about something else.
+    #[error("no subject of the statement has the digest of {image}")]
+    Subject {
+        /// The image.
+        image: String,
+    },
 }
 
 impl ImageSignError {
@@ -100,6 +106,7 @@ impl ImageSignError {
             Self::Sign(error) => error.code(),
             Self::Legacy(error) => error.code(),
             Self::Image(error) => error.code(),
+            Self::Subject { .. } => Code::STATEMENT_SUBJECT,
         }
     }
 }
@@ -118,6 +125,10 @@ pub async fn sign(
     let mut payloads = Vec::new();
     for image in &images {
         let statement = statement(image, say);
+        let about = Statement::from_json(&statement).map_err(SignError::Statement)?;
+        if !about.is_about(&image.descriptor.digest) {
+            return Err(ImageSignError::Subject { image: image.name.clone() });
+        }
         if forms.bundle {
             payloads.push((ToSign::Statement(statement.clone()), LogChoice::Configured));
         }
@@ -172,9 +183,9 @@ fn predicate_type(say: &Say) -> String {
     match say {
         Say::Signature { .. } => COSIGN_SIGN.to_owned(),
         Say::Predicate { predicate_type, .. } => predicate_type.clone(),
-        Say::Statement(statement) => waxseal_formats::statement::Statement::from_json(statement)
-            .map(|statement| statement.predicate_type)
-            .unwrap_or_default(),
+        Say::Statement(statement) => {
+            Statement::from_json(statement).map(|statement| statement.predicate_type).unwrap_or_default()
+        }
     }
 }
 
