@@ -16,6 +16,7 @@ mod logs;
 mod matrix;
 mod parts;
 mod production;
+mod registries;
 mod server;
 mod setup;
 mod timestamps;
