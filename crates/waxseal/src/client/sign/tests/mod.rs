@@ -418,9 +418,17 @@ fn services_are_those_of_the_signing_config() {
     without.tsa_urls.clear();
     assert_eq!(Services::for_identity(&without, now).expect_err("no time").code(), Code::INPUT_MALFORMED);
     assert!(Services::for_key(&without, now).expect("no time needed").timestamp_authorities.is_empty());
+    assert_eq!(services.rekor_v1, [url("http://127.0.0.1:7480")]);
     let mut only_v1 = config.clone();
     only_v1.rekor_tlog_urls.retain(|service| service.major_api_version == 1);
-    assert!(Services::for_key(&only_v1, now).is_err());
+    let old = Services::for_key(&only_v1, now).expect("a log of the first kind does");
+    assert_eq!((old.logs.len(), old.rekor_v1.len()), (0, 1));
+    // Its entries have a trusted time.
+    only_v1.tsa_urls.clear();
+    assert!(Services::for_identity(&only_v1, now).is_ok());
+    let mut no_log = config.clone();
+    no_log.rekor_tlog_urls.clear();
+    assert_eq!(Services::for_key(&no_log, now).expect_err("no log").code(), Code::INPUT_MALFORMED);
     let mut no_url = config;
     no_url.ca_urls[0].url = "ca.example".into();
     assert_eq!(Services::for_identity(&no_url, now).expect_err("no URL").code(), Code::INPUT_MALFORMED);
