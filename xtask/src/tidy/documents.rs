@@ -223,9 +223,9 @@ pub(super) mod tests {
                     codes("", DOCUMENT, USER),
                     codes(SOURCE, "| `sct.missing` | something else |", USER),
                     codes(
-                        "codes! { POLICY_DENIED = \"policy.denied\": \"no\"; }",
-                        "| `policy.denied` | no |",
-                        "fn code() -> Code { Code::POLICY_DENIED }",
+                        "codes! { TRUSTED_ROOT_WINDOW = \"trusted-root.window\": \"no\"; }",
+                        "| `trusted-root.window` | no |",
+                        "fn code() -> Code { Code::TRUSTED_ROOT_WINDOW }",
                     ),
                     codes(SOURCE, DOCUMENT, "#[cfg(test)] mod tests { fn f() { Code::SCT_MISSING; } }"),
                     Repository::of(&[(CODES, SOURCE)]),
