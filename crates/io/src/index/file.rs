@@ -174,12 +174,27 @@ impl Database {
     }
 
     fn merge_runs(&self, kind: Kind, small: &[Arc<Run>]) -> Result<(), IndexError> {
+        let mut writer = lock(&self.writer);
+        let merged = self.merge_in(&mut writer, kind, small)?;
+        self.list_merged(small, merged);
+        Ok(())
+    }
+
+    /// Has the list of runs say what the file says.
+    fn list_merged(&self, small: &[Arc<Run>], merged: Run) {
+        self.replace(|all| {
+            all.retain(|run| small.iter().all(|old| old.id != run.id));
+            all.push(Arc::new(merged));
+        });
+    }
+
+    /// Merges the runs in the file.
+    fn merge_in(&self, writer: &mut Connection, kind: Kind, small: &[Arc<Run>]) -> Result<Run, IndexError> {
         let failed = IndexError::sqlite(&self.path);
         let first = small.iter().map(|run| run.first).min().unwrap_or(0);
         let end = small.iter().map(|run| run.first.saturating_add(run.leaves)).max().unwrap_or(first);
         // Prefixes of this length choose whole parts in each of the runs.
         let coarse = small.iter().map(|run| run.bits).min().unwrap_or(0);
-        let mut writer = lock(&self.writer);
         let transaction = writer.transaction().map_err(&failed)?;
         let mut count = 0u64;
         for run in small {
@@ -207,18 +222,14 @@ impl Database {
             rows.sort_unstable();
             rows.iter().try_for_each(|row| sink.push(row)).map_err(&failed)?;
         }
-        let merged = Arc::new(sink.finish().map_err(&failed)?);
+        let merged = sink.finish().map_err(&failed)?;
         for run in small {
             let parts = params![run.part_id(0), run.part_id((1 << run.bits) - 1)];
             transaction.execute("DELETE FROM part WHERE id BETWEEN ?1 AND ?2", parts).map_err(&failed)?;
             transaction.execute("DELETE FROM run WHERE id = ?1", [run.id]).map_err(&failed)?;
         }
         transaction.commit().map_err(&failed)?;
-        self.replace(|all| {
-            all.retain(|run| small.iter().all(|old| old.id != run.id));
-            all.push(merged);
-        });
-        Ok(())
+        Ok(merged)
     }
 
     /// Whether a look-up has to read the file at all: `false` means that no entry has the key.
@@ -231,9 +242,14 @@ impl Database {
         loop {
             let runs = self.runs();
             match self.find_in(&runs, kind, key) {
-                // A run that was merged away meanwhile; what it had stands in another one now.
-                Ok(None) if !Arc::ptr_eq(&runs, &self.runs()) => {}
-                Ok(None) => return Err(self.damaged("a part of it is missing")),
+                // A run that was merged away meanwhile; what it had stands in another one now. The file knows of a merge before
+                // the list of runs does: whoever merges holds the writer until both do.
+                Ok(None) => {
+                    let _merged = lock(&self.writer);
+                    if Arc::ptr_eq(&runs, &self.runs()) {
+                        return Err(self.damaged("a part of it is missing"));
+                    }
+                }
                 Ok(Some(found)) => return Ok(found),
                 Err(error) => return Err(error),
             }
@@ -519,4 +535,44 @@ fn signed(number: u64) -> i64 {
 /// A poisoned lock means that a thread died in the middle of a transaction, which SQLite then rolled back.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Database, MERGED, lock};
+    use crate::index::tests::{Entries, LOG, SMALL};
+    use crate::index::{Index, Kind, key_of};
+    use waxseal_formats::crypto::digest::sha256;
+
+    #[test]
+    fn a_look_up_between_a_merge_and_the_list_of_it_waits_for_the_list() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("index");
+        let index = Index::open(&path, &LOG, SMALL);
+        Entries::new(200).push(&index);
+        index.spill().expect("written");
+        drop(index);
+        let file = Database::open(&path, &LOG).expect("opened");
+        let key = key_of(&sha256(b"3"));
+        let mut writer = lock(&file.writer);
+        let small: Vec<_> = file.runs().iter().filter(|run| run.kind == Kind::Leaf).take(MERGED).cloned().collect();
+        let merged = file.merge_in(&mut writer, Kind::Leaf, &small).expect("merged");
+        std::thread::scope(|scope| {
+            let (asked, asks) = std::sync::mpsc::channel();
+            let found = scope.spawn({
+                let (file, key) = (&file, &key);
+                move || {
+                    // The parts of these runs are gone already.
+                    assert!(file.find_in(&file.runs(), Kind::Leaf, key).expect("read").is_none());
+                    asked.send(()).expect("waited for");
+                    file.find(Kind::Leaf, key)
+                }
+            });
+            asks.recv().expect("asked");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            file.list_merged(&small, merged);
+            drop(writer);
+            assert_eq!(found.join().expect("no panic").expect("no damage"), [3]);
+        });
+    }
 }
