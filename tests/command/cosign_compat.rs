@@ -105,3 +105,22 @@ fn what_is_attested_is_checked_before_anybody_is_asked() {
     assert_refused(&attest(&["--predicate", &predicate, &file]), 2, "usage");
     assert!(!home.path().join("b.json").exists());
 }
+
+/// As GitLab's documentation and many scripts have it.
+#[test]
+fn trust_files_are_made_of_keys_chains_and_services() {
+    let home = tempfile::tempdir().expect("directory");
+    let out = home.path().join("config.json").display().to_string();
+    let service = "url=https://log.example,api-version=2,operator=corp,start-time=2026-01-01T00:00:00Z";
+    let arguments = ["signing-config", "create", "--rekor", service, "--rekor-config=ANY", "--out", &out];
+    assert!(waxseal(home.path(), &arguments).status.success());
+    let config: Value = serde_json::from_slice(&std::fs::read(&out).expect("file")).expect("JSON");
+    assert_eq!(config["rekorTlogUrls"][0]["url"], "https://log.example");
+    assert_eq!(config["rekorTlogConfig"]["selector"], "ANY");
+    let output = waxseal(home.path(), &["trusted-root", "create", "--with-default-services"]);
+    let root: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(root["mediaType"], "application/vnd.dev.sigstore.trustedroot+json;version=0.1");
+    assert_refused(&waxseal(home.path(), &["trusted-root", "create", "--rekor", "url=https://a"]), 2, "usage");
+    let missing = "url=https://a.example,public-key=/nowhere";
+    assert_refused(&waxseal(home.path(), &["trusted-root", "create", "--ctfe", missing]), 1, "input.unreadable");
+}

@@ -18,6 +18,7 @@ pub mod iam;
 pub mod identity_token;
 pub mod init;
 pub mod initialize;
+pub mod key_values;
 pub mod log;
 pub mod login;
 pub mod registry_flags;
@@ -25,9 +26,11 @@ pub mod rules;
 pub mod serve;
 pub mod sign;
 pub mod sign_blob;
+pub mod signing_config;
 pub mod token;
 pub mod tree;
 pub mod trust;
+pub mod trusted_root;
 pub mod up;
 pub mod verify;
 pub mod verify_attestation;
@@ -120,6 +123,10 @@ enum Command {
     Trust(trust::TrustArgs),
     /// Pin an instance, with the flags of `cosign initialize`.
     Initialize(initialize::InitializeArgs),
+    /// Make trusted roots.
+    TrustedRoot(trusted_root::TrustedRootArgs),
+    /// Make signing configs.
+    SigningConfig(signing_config::SigningConfigArgs),
     /// The client protocols of the conformance suites.
     #[command(subcommand, hide = true)]
     Conformance(conformance::ConformanceCommand),
@@ -214,6 +221,8 @@ impl Command {
                 | Self::AttestBlob(_)
                 | Self::VerifyBlob(_)
                 | Self::Initialize(_)
+                | Self::TrustedRoot(_)
+                | Self::SigningConfig(_)
         )
     }
 }
@@ -266,6 +275,8 @@ async fn run(command: Command, output: Output) -> Result<(), Failure> {
         Command::ClientSetup(args) => client_setup::run(args, output).await,
         Command::Trust(args) => trust::run(args, output).await,
         Command::Initialize(args) => initialize::run(args, output).await,
+        Command::TrustedRoot(args) => trusted_root::run(&args, output),
+        Command::SigningConfig(args) => signing_config::run(&args, output),
         Command::Log(args) => log::run(args, output).await,
         Command::Completion(args) => completion::completion(&args, Cli::command(), output),
         Command::Man(args) => completion::man(&args, Cli::command(), output),
