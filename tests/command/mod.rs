@@ -1,6 +1,7 @@
 //! The binary as users run it.
 
 mod conformance;
+mod cosign_compat;
 mod iam;
 mod images;
 mod keys;

@@ -98,6 +98,37 @@ fn a_file_is_signed_with_every_kind_of_key_and_verified_by_path_and_by_digest() 
 }
 
 #[test]
+fn what_is_said_of_a_file_is_signed_and_verified_with_it() {
+    let bench = Bench::new();
+    let token = bench.up.token(&bench.home, &["--identity", ALICE]);
+    let issuer = bench.issuer("/idp");
+    let predicate = bench.home.write("predicate.json", br#"{"buildDefinition":{}}"#);
+    let attest = |arguments: &[&str]| {
+        let fixed = ["attest-blob", "--instance", &bench.up.url, "--bundle", &bench.bundle, "--identity-token", &token];
+        bench.home.run(&[&fixed[..], arguments].concat())
+    };
+    let alice = ["--certificate-identity", ALICE, "--certificate-oidc-issuer", &issuer];
+    assert_done(&attest(&["--predicate", &predicate, "--type", "slsaprovenance1", &bench.artifact]));
+    let envelope = bench.bundle()["dsseEnvelope"].clone();
+    let payload = STANDARD.decode(envelope["payload"].as_str().expect("text")).expect("base64");
+    let statement: Value = serde_json::from_slice(&payload).expect("JSON");
+    assert_eq!(statement["_type"], "https://in-toto.io/Statement/v1");
+    assert_eq!(statement["predicateType"], "https://slsa.dev/provenance/v1");
+    assert_eq!(statement["predicate"], json!({"buildDefinition": {}}));
+    let digest = HashAlgorithm::Sha256.digest(&std::fs::read(&bench.artifact).expect("artifact"));
+    assert_eq!(statement["subject"], json!([{"name": "release.tar", "digest": {"sha256": digest.to_hex()}}]));
+    assert_done(&bench.verify(&alice, &bench.artifact));
+    let changed = bench.home.write("changed", b"something else");
+    assert_refused(&bench.verify(&alice, &changed), 1, "statement.subject");
+    // A statement is signed byte for byte; a file that is elsewhere is known by its digest.
+    let whole = bench.home.write("statement.json", &payload);
+    assert_done(&attest(&["--statement", &whole]));
+    assert_eq!(bench.bundle()["dsseEnvelope"]["payload"], envelope["payload"]);
+    assert_done(&attest(&["--predicate", &predicate, "--hash", &digest.to_hex(), "elsewhere/release.tar"]));
+    assert_done(&bench.verify(&alice, &bench.artifact));
+}
+
+#[test]
 fn a_managed_key_signs_where_the_log_takes_it_and_nothing_else_opens_its_bundle() {
     let bench = Bench::with(|home| Up::start_writing(home, "writes: any", &[]));
     let issuer = bench.issuer("/idp");

@@ -75,6 +75,16 @@ pub fn predicate_type_of_alias(text: &str) -> &str {
     ALIASES.iter().find(|(alias, _)| *alias == text).map_or(text, |(_, predicate_type)| predicate_type)
 }
 
+/// A statement v1 about one subject, as JSON.
+#[must_use]
+pub fn statement_about(name: &str, digest: &Digest, predicate_type: &str, predicate: &Value) -> Vec<u8> {
+    let subject = serde_json::json!({"name": name, "digest": {digest.algorithm().name(): digest.to_hex()}});
+    let statement = serde_json::json!({
+        "_type": STATEMENT_V1, "subject": [subject], "predicateType": predicate_type, "predicate": predicate,
+    });
+    statement.to_string().into_bytes()
+}
+
 /// Why a statement is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StatementError {

@@ -1,11 +1,14 @@
 //! The command line: one file per verb, wired together here.
 
 pub mod attest;
+pub mod attest_blob;
 pub mod audit;
 pub mod client_setup;
+pub mod completion;
 pub mod config;
 pub mod conformance;
 pub mod copy;
+pub mod cosign_compat;
 pub mod demo;
 pub mod doctor;
 pub mod download;
@@ -15,6 +18,7 @@ pub mod iam;
 pub mod identity_token;
 pub mod init;
 pub mod initialize;
+pub mod key_values;
 pub mod keys;
 pub mod log;
 pub mod login;
@@ -23,18 +27,23 @@ pub mod rules;
 pub mod serve;
 pub mod sign;
 pub mod sign_blob;
+pub mod signing_config;
 pub mod token;
 pub mod tree;
 pub mod trust;
+pub mod trusted_root;
 pub mod up;
 pub mod verify;
 pub mod verify_attestation;
 pub mod verify_blob;
+pub mod version;
 
 pub use failure::{Failure, Output};
 
+use crate::server::telemetry::{LogFormat, start_logging};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Who may sign, what may merge, what may run: software signing in one binary.
 #[derive(Debug, Parser)]
@@ -43,6 +52,13 @@ struct Cli {
     /// How answers are printed: sentences, or one JSON object on stdout.
     #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Text, value_name = "FORMAT")]
     output: OutputFormat,
+
+    /// How long a command may take that cosign has too: 90s, 3m, 1h; 0 is no limit.
+    #[arg(long, short = 't', global = true, value_name = "DURATION", value_parser = duration, default_value = "3m")]
+    timeout: Duration,
+    /// Tell more about what is done.
+    #[arg(long, short = 'd', global = true)]
+    verbose: bool,
 
     #[command(subcommand)]
     command: Command,
@@ -96,6 +112,8 @@ enum Command {
     Login(login::LoginArgs),
     /// Sign a file.
     SignBlob(Box<sign_blob::SignBlobArgs>),
+    /// Say something about a file.
+    AttestBlob(Box<attest_blob::AttestBlobArgs>),
     /// Verify a file against its bundle.
     VerifyBlob(Box<verify_blob::VerifyBlobArgs>),
     /// Make a key pair.
@@ -112,19 +130,28 @@ enum Command {
     Trust(trust::TrustArgs),
     /// Pin an instance, with the flags of `cosign initialize`.
     Initialize(initialize::InitializeArgs),
+    /// Make trusted roots.
+    TrustedRoot(trusted_root::TrustedRootArgs),
+    /// Make signing configs.
+    SigningConfig(signing_config::SigningConfigArgs),
     /// The client protocols of the conformance suites.
     #[command(subcommand, hide = true)]
     Conformance(conformance::ConformanceCommand),
     /// Look after the logs of an instance.
     Log(log::LogArgs),
+    /// Print a completion script for a shell.
+    Completion(completion::CompletionArgs),
+    /// Write the manual pages.
+    #[command(hide = true)]
+    Man(completion::ManArgs),
     /// Print version and build.
-    Version,
+    Version(version::VersionArgs),
 }
 
 /// Parses the arguments, runs the command and returns its exit status.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let (cli, warnings) = match cosign_compat::parse::<Cli>(std::env::args_os()) {
+        Ok(parsed) => parsed,
         Err(error) if error.use_stderr() => {
             let _ = error.print();
             json_asked(std::env::args()).fail(&Failure::usage(usage_sentence(&error)));
@@ -139,6 +166,14 @@ pub fn main() -> ExitCode {
         OutputFormat::Text => Output::Text,
         OutputFormat::Json => Output::Json,
     };
+    for warning in warnings {
+        output.say(&format!("warning: {warning}"));
+    }
+    if cli.verbose {
+        start_logging(LogFormat::Text, "info,waxseal=debug,waxseal_io=debug,reqwest=debug");
+    }
+    let limit = cli.timeout;
+    let limit = (cli.command.is_cosigns() && !limit.is_zero()).then_some(limit);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -147,7 +182,7 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(cli.command, output)) {
+    match runtime.block_on(within(limit, run(cli.command, output))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output.fail(&failure);
@@ -172,6 +207,50 @@ fn json_asked(arguments: impl Iterator<Item = String>) -> Output {
     let separate =
         arguments.windows(2).any(|pair| matches!(pair, [flag, value] if flag == "--output" && value == "json"));
     if separate || arguments.iter().any(|argument| argument == "--output=json") { Output::Json } else { Output::Text }
+}
+
+impl Command {
+    /// Whether cosign has this command too. All others may take as long as they need: some serve.
+    const fn is_cosigns(&self) -> bool {
+        matches!(
+            self,
+            Self::Sign(_)
+                | Self::Verify(_)
+                | Self::Attest(_)
+                | Self::VerifyAttestation(_)
+                | Self::Tree(_)
+                | Self::Download(_)
+                | Self::Copy(_)
+                | Self::Save(_)
+                | Self::Load(_)
+                | Self::Login(_)
+                | Self::SignBlob(_)
+                | Self::AttestBlob(_)
+                | Self::VerifyBlob(_)
+                | Self::Initialize(_)
+                | Self::TrustedRoot(_)
+                | Self::SigningConfig(_)
+        )
+    }
+}
+
+/// Ends what takes longer than it may.
+async fn within(limit: Option<Duration>, command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let Some(limit) = limit else { return command.await };
+    tokio::time::timeout(limit, command).await.unwrap_or_else(|_| {
+        let code = waxseal_formats::code::Code::NETWORK_UNREACHABLE;
+        let message = format!("not done within {limit:?}");
+        Err(Failure::new(code, message).hint("a service does not answer; --timeout allows more time"))
+    })
+}
+
+/// A duration as Go writes it.
+fn duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|parsed| parsed.try_into().ok());
+    parsed.ok_or_else(|| "a duration is a number with its unit: 90s, 3m, 1h30m".to_owned())
 }
 
 async fn run(command: Command, output: Output) -> Result<(), Failure> {
@@ -199,31 +278,50 @@ async fn run(command: Command, output: Output) -> Result<(), Failure> {
         Command::ImportKeyPair(args) => keys::import(&args, output),
         Command::PublicKey(args) => keys::public(&args, output),
         Command::SignBlob(args) => sign_blob::run(*args, output).await,
+        Command::AttestBlob(args) => attest_blob::run(*args, output).await,
         Command::Conformance(command) => conformance::run(command, output).await,
         Command::VerifyBlob(args) => verify_blob::run(*args, output).await,
         Command::Token(args) => token::run(args, output).await,
         Command::ClientSetup(args) => client_setup::run(args, output).await,
         Command::Trust(args) => trust::run(args, output).await,
         Command::Initialize(args) => initialize::run(args, output).await,
+        Command::TrustedRoot(args) => trusted_root::run(&args, output),
+        Command::SigningConfig(args) => signing_config::run(&args, output),
         Command::Log(args) => log::run(args, output).await,
-        Command::Version => {
-            let version = env!("CARGO_PKG_VERSION");
-            output.data(
-                &format!("waxseal {version}"),
-                &serde_json::json!({"name": Cli::command().get_name(), "version": version}),
-            )
-        }
+        Command::Completion(args) => completion::completion(&args, Cli::command(), output),
+        Command::Man(args) => completion::man(&args, Cli::command(), output),
+        Command::Version(args) => version::run(&args, output),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Cli, Output, json_asked, usage_sentence};
+    use super::{Cli, Output, cosign_compat, duration, json_asked, usage_sentence};
     use clap::{CommandFactory, Parser};
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_written_as_in_go() {
+        for (text, seconds) in [("3m", 180), ("90s", 90), ("1h30m", 5400), ("3m0s", 180), ("0", 0)] {
+            assert_eq!(duration(text), Ok(std::time::Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "3", "-3m", "soon"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn cosigns_commands_are_the_same_in_both_lists() {
+        let line =
+            |words: &[&str]| cosign_compat::parse::<Cli>(words.iter().map(std::ffi::OsString::from)).expect("parsed").0;
+        let file = line(&["waxseal", "sign-blob", "-bundle", "b", "f"]);
+        assert!(file.command.is_cosigns() && cosign_compat::is_cosigns("sign-blob"));
+        assert!(!line(&["waxseal", "completion", "bash"]).command.is_cosigns());
+        assert!(!cosign_compat::is_cosigns("serve"));
     }
 
     #[test]
