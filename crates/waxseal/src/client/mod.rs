@@ -1,6 +1,7 @@
 //! The client: sign, verify, trust.
 
 pub mod blob;
+pub mod policy;
 pub mod sign;
 pub mod trust;
 pub mod tuf;
