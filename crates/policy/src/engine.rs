@@ -217,4 +217,6 @@ fn gist(message: &str) -> String {
 }
 
 #[cfg(test)]
+mod documentation;
+#[cfg(test)]
 mod tests;

@@ -109,3 +109,94 @@ fn read(path: &Path) -> Result<Compiled, PoliciesError> {
     })?;
     Compiled::compile(language, source).map_err(refuse)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_POLICIES, Policies, PoliciesError};
+    use std::path::PathBuf;
+    use waxseal_formats::bundle::{Bundle, Content};
+    use waxseal_formats::code::Code;
+    use waxseal_formats::pattern::Pattern;
+    use waxseal_formats::trusted_root::TrustedRoot;
+    use waxseal_policy::engine::MAX_SOURCE_LEN;
+    use waxseal_verify::bundle::{Policy, verify};
+    use waxseal_verify::identity::IdentityPolicy;
+    use waxseal_verify::signature::Artifact;
+
+    fn file(directory: &tempfile::TempDir, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).expect("write");
+        path
+    }
+
+    fn code(paths: &[PathBuf]) -> Code {
+        Policies::read(paths).map_err(|error: PoliciesError| error.code()).expect_err("refused")
+    }
+
+    #[test]
+    fn files_that_are_no_policies_are_named() {
+        let directory = tempfile::tempdir().expect("directory");
+        assert_eq!(code(&[]), Code::POLICY_MISSING);
+        assert_eq!(code(&[directory.path().join("none.rego")]), Code::INPUT_UNREADABLE);
+        assert_eq!(code(&[file(&directory, "long.cel", vec![b' '; MAX_SOURCE_LEN + 1])]), Code::INPUT_TOO_LARGE);
+        let good = file(&directory, "good.cel", "true");
+        assert_eq!(code(&vec![good.clone(); MAX_POLICIES + 1]), Code::INPUT_TOO_LARGE);
+        for (name, text) in
+            [("a.cue", "a: 1"), ("a.yaml", "a: 1"), ("a", "true"), ("a.rego", "package x"), ("a.cel", "(")]
+        {
+            assert_eq!(code(&[good.clone(), file(&directory, name, text)]), Code::POLICY_MALFORMED, "{name}");
+        }
+        assert_eq!(code(&[file(&directory, "b.cel", [0xff])]), Code::POLICY_MALFORMED);
+        let error = Policies::read(&[file(&directory, "c.cue", "a: 1")]).expect_err("refused").to_string();
+        assert!(error.contains("c.cue: CUE policies are not supported yet"), "{error}");
+    }
+
+    #[test]
+    fn every_policy_has_to_allow_what_was_proven() {
+        let Some(vectors) = waxseal_testkit::vectors() else { return };
+        let cases = vectors.conformance();
+        let case = cases.iter().find(|case| case.name == "happy-path-intoto-in-dsse-v3").expect("the case");
+        let bundle = Bundle::from_json(&case.bundle).expect("a bundle");
+        let root = TrustedRoot::from_json(crate::client::PUBLIC_GOOD_TRUSTED_ROOT).expect("a root");
+        let identity = IdentityPolicy {
+            subject: Pattern::exact(&case.identity),
+            issuer: Pattern::exact(&case.issuer),
+            extensions: Vec::new(),
+        };
+        let now = "2026-11-24T00:00:00Z".parse().expect("a time");
+        let artifact = Artifact::from_bytes(&case.artifact);
+        let evidence = verify(&bundle, &artifact, &root, &Policy::Identities(vec![identity]), now).expect("verified");
+        let Content::Envelope(envelope) = &bundle.content else { panic!("no envelope") };
+        let payload = &envelope.payload;
+
+        let directory = tempfile::tempdir().expect("directory");
+        let signer = format!("signer.identity == {:?} && signer.issuer == {:?}", case.identity, case.issuer);
+        let allowing = [
+            file(&directory, "signer.cel", signer),
+            file(
+                &directory,
+                "type.rego",
+                "package signature\nallow { input.predicateType == \"https://slsa.dev/provenance/v1\" }",
+            ),
+        ];
+        Policies::read(&allowing).expect("read").check(payload, &evidence, now).expect("allowed");
+        let mut paths = allowing.to_vec();
+        paths.push(file(
+            &directory,
+            "no.rego",
+            "package signature\nallow := true\ndeny contains \"not today\" if true",
+        ));
+        paths.push(file(&directory, "never.cel", "predicate.buildDefinition.buildType == 'x'"));
+        let policies = Policies::read(&paths).expect("read");
+        let refusal = policies.check(payload, &evidence, now).expect_err("denied");
+        assert_eq!((refusal.code, refusal.messages.len()), (Code::POLICY_DENIED, 2));
+        assert!(refusal.to_string().contains("no.rego: not today"), "{refusal}");
+
+        // Another statement than the proven one is not judged at all.
+        let other = String::from_utf8(payload.clone()).expect("text").replace("workflow_dispatch", "push");
+        let policies = Policies::read(&allowing).expect("read");
+        for payload in [other.as_bytes(), b"", b"{}"] {
+            assert_eq!(policies.check(payload, &evidence, now).expect_err("denied").code, Code::POLICY_DENIED);
+        }
+    }
+}
