@@ -184,3 +184,30 @@ fn what_is_no_image_is_told_so() {
     let nobody = command(home.path(), &["verify", "127.0.0.1:1/acme/app:v1"]).output().expect("waxseal runs");
     assert_refused(&nobody, 2, "usage");
 }
+
+#[test]
+fn policies_judge_what_is_attested_to_an_image() {
+    let Some(vectors) = vectors() else { return };
+    let folder = vectors.path("private-instance");
+    let root = folder.join("trusted_root.json");
+    let home = tempfile::tempdir().expect("directory");
+    let policy = |name: &str, text: &str| {
+        let path = home.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.display().to_string()
+    };
+    let allow = policy("allow.cel", "predicateType == 'https://slsa.dev/provenance/v1'");
+    let deny = policy("deny.rego", "package signature\nallow { input.predicateType == \"https://other.example\" }");
+    let cue = policy("policy.cue", "predicateType: string");
+    for (layout, _, attester) in GOOD {
+        let layout = folder.join("oci").join(layout);
+        let judged = |more: &[&str]| {
+            let more = [&["--type", "slsaprovenance1"], more].concat();
+            verify_from("verify-attestation", &layout, &root, attester, &more)
+        };
+        let allowed = judged(&["--policy", &allow]);
+        assert!(allowed.status.success(), "{}", last_line(&allowed));
+        assert_refused(&judged(&["--policy", &allow, "--policy", &deny]), 12, "policy.denied");
+        assert_refused(&judged(&["--policy", &cue]), 1, "policy.malformed");
+    }
+}

@@ -266,6 +266,14 @@ pub fn chain(text: &str) -> Result<Vec<Vec<u8>>, LegacyError> {
     Ok(chain.iter().take(MAX_CHAIN).map(|certificate| certificate.der().to_vec()).collect())
 }
 
+/// Reads PEM certificates above a signer's; roots among them are left out. Returns DER.
+///
+/// # Errors
+/// [`LegacyError`].
+pub fn intermediates_of(text: &str) -> Result<Vec<Vec<u8>>, LegacyError> {
+    chain(text).map(|chain| intermediates(&chain))
+}
+
 /// Those of a chain that are signed by another: a bundle may not bring its own root.
 fn intermediates(chain: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let is_root = |der: &Vec<u8>| Certificate::from_der(der).is_ok_and(|one| one.is_self_issued());

@@ -1,5 +1,6 @@
 //! What a verified signature says of an image: only some statements are signatures, and all of them have to be about this image.
 
+use crate::predicate::{self, PredicateTypeError};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use waxseal_formats::code::Code;
@@ -37,13 +38,8 @@ pub enum ImageRejection {
         image: String,
     },
     /// It is a statement of another type than those that count.
-    #[error("the statement is of type {found:?}, and {} counts", accepted.join(" or "))]
-    PredicateType {
-        /// Its type.
-        found: String,
-        /// What counts.
-        accepted: Vec<String>,
-    },
+    #[error(transparent)]
+    PredicateType(#[from] PredicateTypeError),
     /// An annotation is missing or has another value.
     #[error("annotation {key} is {}, not {demanded:?}", found.as_deref().map_or("missing".to_owned(), |found| format!("{found:?}")))]
     Annotation {
@@ -61,7 +57,8 @@ impl ImageRejection {
     #[must_use]
     pub const fn code(&self) -> Code {
         match self {
-            Self::NoStatement | Self::PredicateType { .. } => Code::STATEMENT_PREDICATE_TYPE,
+            Self::NoStatement => Code::STATEMENT_PREDICATE_TYPE,
+            Self::PredicateType(error) => error.code(),
             Self::Payload(error) => error.code(),
             Self::Image { .. } => Code::STATEMENT_SUBJECT,
             Self::Annotation { .. } => Code::POLICY_DENIED,
@@ -80,9 +77,8 @@ pub fn claim_of_statement(
     accepted: Option<&[String]>,
     demanded: &[(String, String)],
 ) -> Result<ImageClaim, ImageRejection> {
-    if accepted.is_some_and(|accepted| !accepted.contains(&statement.predicate_type)) {
-        let (found, accepted) = (statement.predicate_type.clone(), accepted.unwrap_or_default().to_vec());
-        return Err(ImageRejection::PredicateType { found, accepted });
+    if let Some(accepted) = accepted {
+        predicate::check(statement, accepted)?;
     }
     let subject = statement.subjects.iter().find(|subject| subject.digests.contains(image));
     let subject = subject.ok_or_else(|| {
@@ -109,7 +105,7 @@ pub fn claim_of_payload(
 ) -> Result<ImageClaim, ImageRejection> {
     let payload = SimpleSigning::from_json(payload)?;
     if payload.kind != IMAGE_SIGNATURE {
-        return Err(ImageRejection::PredicateType { found: payload.kind, accepted: vec![IMAGE_SIGNATURE.to_owned()] });
+        return Err(PredicateTypeError { found: payload.kind, accepted: vec![IMAGE_SIGNATURE.to_owned()] }.into());
     }
     if payload.manifest_digest != *image {
         return Err(ImageRejection::Image { found: payload.manifest_digest.to_string(), image: image.to_string() });

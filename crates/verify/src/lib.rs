@@ -8,6 +8,7 @@ pub mod chain;
 pub mod identity;
 pub mod image;
 pub mod inclusion;
+pub mod predicate;
 pub mod sct;
 pub mod signature;
 pub mod timestamp;

@@ -8,17 +8,21 @@ use super::{
 };
 
 /// The crates that decide; they share a clippy.toml.
-pub(super) const ENGINES: &[&str] = &["formats", "verify", "log", "authority"];
+pub(super) const ENGINES: &[&str] = &["formats", "verify", "policy", "log", "authority"];
 
 /// Which crates of ours each crate of ours may use. Tests may use testkit besides.
 const EDGES: &[(&str, &[&str])] = &[
     ("waxseal-formats", &[]),
     ("waxseal-verify", &["waxseal-formats"]),
+    ("waxseal-policy", &["waxseal-formats", "waxseal-verify"]),
     // The log engine checks what it records with formats alone; it has no need to verify a bundle.
     ("waxseal-log", &["waxseal-formats"]),
     ("waxseal-authority", &["waxseal-formats", "waxseal-verify"]),
     ("waxseal-io", &["waxseal-formats"]),
-    ("waxseal", &["waxseal-formats", "waxseal-verify", "waxseal-log", "waxseal-authority", "waxseal-io"]),
+    (
+        "waxseal",
+        &["waxseal-formats", "waxseal-verify", "waxseal-policy", "waxseal-log", "waxseal-authority", "waxseal-io"],
+    ),
     // Every crate has testkit as a dev-dependency, so it must stand below all of them.
     ("waxseal-testkit", &[]),
 ];
@@ -188,6 +192,9 @@ pub(super) mod tests {
                 vec![
                     depends("waxseal-formats", "waxseal-verify", None),
                     depends("waxseal-verify", "waxseal-io", None),
+                    depends("waxseal-verify", "waxseal-policy", None),
+                    depends("waxseal-policy", "waxseal-authority", None),
+                    depends("waxseal-authority", "waxseal-policy", None),
                     depends("waxseal-log", "waxseal-authority", None),
                     depends("waxseal-authority", "waxseal-log", None),
                     depends("waxseal-io", "waxseal-verify", None),
@@ -221,6 +228,7 @@ pub(super) mod tests {
     fn the_drawn_edges_pass() {
         assert!(crate_edges(&depends("waxseal", "waxseal-log", None)).is_empty());
         assert!(crate_edges(&depends("waxseal-authority", "waxseal-verify", None)).is_empty());
+        assert!(crate_edges(&depends("waxseal-policy", "waxseal-verify", None)).is_empty());
         assert!(crate_edges(&depends("waxseal-tests", "waxseal", Some("dev"))).is_empty());
         let test_only = depends("waxseal-verify", "waxseal-testkit", Some("dev"));
         assert!(crate_edges(&test_only).is_empty());

@@ -6,15 +6,30 @@
 //!   "signedEntryTimestamp":"<base64>"}}}
 //! ```
 
-use crate::bundle::{InclusionProof, LogEntry, MAX_BUNDLE_LEN, MAX_PROOF_HASHES};
+use crate::bundle::{InclusionProof, LogEntry, MAX_BUNDLE_LEN, MAX_ENTRIES, MAX_PROOF_HASHES};
 use crate::json::{self, JsonError, Node};
+use serde_json::Value;
 
 /// Parses the one entry of an answer of at most [`MAX_BUNDLE_LEN`] bytes.
 ///
 /// # Errors
 /// [`JsonError`].
 pub fn rekor_v1(document: &[u8]) -> Result<LogEntry, JsonError> {
+    one(&json::parse(document, MAX_BUNDLE_LEN)?)
+}
+
+/// Parses an answer to a search, a list of such objects, of at most [`MAX_BUNDLE_LEN`] bytes and [`MAX_ENTRIES`] entries.
+///
+/// # Errors
+/// [`JsonError`].
+pub fn rekor_v1_found(document: &[u8]) -> Result<Vec<LogEntry>, JsonError> {
     let document = json::parse(document, MAX_BUNDLE_LEN)?;
+    let list = document.as_array().filter(|list| list.len() <= MAX_ENTRIES);
+    let few = JsonError::Mismatch { path: "the document".into(), expected: "a list of at most 32 entries" };
+    list.ok_or(few)?.iter().map(one).collect()
+}
+
+fn one(document: &Value) -> Result<LogEntry, JsonError> {
     let one = || JsonError::Mismatch { path: "the document".into(), expected: "an object of one entry" };
     let mut entries = document.as_object().ok_or_else(one)?.values();
     let (Some(entry), None) = (entries.next(), entries.next()) else { return Err(one()) };

@@ -1,6 +1,7 @@
 //! Flags that several commands share, with cosign's names.
 
 use crate::cli::{Failure, Output, keys, trust};
+use crate::client::policy::Policies;
 use crate::client::trust::{Freshness, Pinned, TrustStore};
 use crate::client::{PUBLIC_GOOD_TRUSTED_ROOT, key, verify};
 use clap::Args;
@@ -12,7 +13,7 @@ use waxseal_formats::trusted_root::TrustedRoot;
 use waxseal_formats::tuf::format_time;
 use waxseal_io::system;
 use waxseal_io::transport::Http;
-use waxseal_verify::bundle::Policy;
+use waxseal_verify::bundle::{Policy, Proof, Requirements};
 use waxseal_verify::identity::IdentityPolicy;
 
 /// Whom a signature has to come from.
@@ -93,6 +94,63 @@ fn either(exact: Option<&str>, regexp: Option<&str>, flag: &str) -> Result<Patte
         }
         _ => Err(Failure::usage(format!("{flag} is missing: say who has to have signed, or give --key"))
             .hint("a signature by anybody proves nothing; pass --certificate-identity and --certificate-oidc-issuer")),
+    }
+}
+
+/// What has to be proven beside the signature and its signer.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ProofArgs {
+    /// Do not ask that the signature was logged. Whoever steals a certificate's key leaves no trace then.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_name = "BOOL", action = clap::ArgAction::Set)]
+    insecure_ignore_tlog: bool,
+    /// Do not ask that the certificate was logged.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_name = "BOOL", action = clap::ArgAction::Set)]
+    insecure_ignore_sct: bool,
+    /// Accepted for cosign's sake: timestamps are always verified.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    use_signed_timestamps: Option<bool>,
+}
+
+impl ProofArgs {
+    /// Refuses what would be ignored.
+    ///
+    /// # Errors
+    /// `usage`.
+    pub fn check(&self) -> Result<(), Failure> {
+        if self.use_signed_timestamps == Some(false) {
+            return Err(Failure::usage("timestamps that come with a signature are always verified"));
+        }
+        Ok(())
+    }
+
+    /// What is demanded.
+    #[must_use]
+    pub const fn requirements(&self) -> Requirements {
+        const fn proof(ignored: bool) -> Proof {
+            if ignored { Proof::Ignored } else { Proof::Demanded }
+        }
+        Requirements { log: proof(self.insecure_ignore_tlog), sct: proof(self.insecure_ignore_sct) }
+    }
+}
+
+/// What a verified statement has to say.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PolicyArgs {
+    /// A policy in Rego (.rego) or CEL (.cel) that the statement has to satisfy; of several, all have to allow.
+    #[arg(long = "policy", value_name = "FILE", value_delimiter = ',')]
+    files: Vec<PathBuf>,
+}
+
+impl PolicyArgs {
+    /// Reads the files; nothing if none is given.
+    ///
+    /// # Errors
+    /// `policy.malformed`, `input.*`.
+    pub fn policies(&self) -> Result<Option<Policies>, Failure> {
+        if self.files.is_empty() {
+            return Ok(None);
+        }
+        Policies::read(&self.files).map(Some).map_err(|error| Failure::new(error.code(), error.to_string()))
     }
 }
 

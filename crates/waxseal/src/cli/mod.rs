@@ -3,6 +3,7 @@
 pub mod attest;
 pub mod attest_blob;
 pub mod audit;
+pub mod bundle;
 pub mod client_setup;
 pub mod completion;
 pub mod config;
@@ -36,6 +37,7 @@ pub mod up;
 pub mod verify;
 pub mod verify_attestation;
 pub mod verify_blob;
+pub mod verify_blob_attestation;
 pub mod version;
 
 pub use failure::{Failure, Output};
@@ -64,10 +66,22 @@ struct Cli {
     command: Command,
 }
 
+/// How answers are printed.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum OutputFormat {
+pub enum OutputFormat {
+    /// Sentences.
     Text,
+    /// JSON.
     Json,
+}
+
+impl From<OutputFormat> for Output {
+    fn from(format: OutputFormat) -> Self {
+        match format {
+            OutputFormat::Text => Self::Text,
+            OutputFormat::Json => Self::Json,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -116,6 +130,10 @@ enum Command {
     AttestBlob(Box<attest_blob::AttestBlobArgs>),
     /// Verify a file against its bundle.
     VerifyBlob(Box<verify_blob::VerifyBlobArgs>),
+    /// Verify what was said about a file.
+    VerifyBlobAttestation(Box<verify_blob_attestation::VerifyBlobAttestationArgs>),
+    /// Look into bundles, and make bundles of what older versions wrote.
+    Bundle(bundle::BundleArgs),
     /// Make a key pair.
     GenerateKeyPair(keys::GenerateArgs),
     /// Put a private key of another tool under a passphrase.
@@ -162,10 +180,7 @@ pub fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    let output = match cli.output {
-        OutputFormat::Text => Output::Text,
-        OutputFormat::Json => Output::Json,
-    };
+    let output = Output::from(cli.output);
     for warning in warnings {
         output.say(&format!("warning: {warning}"));
     }
@@ -227,6 +242,8 @@ impl Command {
                 | Self::SignBlob(_)
                 | Self::AttestBlob(_)
                 | Self::VerifyBlob(_)
+                | Self::VerifyBlobAttestation(_)
+                | Self::Bundle(_)
                 | Self::Initialize(_)
                 | Self::TrustedRoot(_)
                 | Self::SigningConfig(_)
@@ -281,6 +298,8 @@ async fn run(command: Command, output: Output) -> Result<(), Failure> {
         Command::AttestBlob(args) => attest_blob::run(*args, output).await,
         Command::Conformance(command) => conformance::run(command, output).await,
         Command::VerifyBlob(args) => verify_blob::run(*args, output).await,
+        Command::VerifyBlobAttestation(args) => verify_blob_attestation::run(*args, output).await,
+        Command::Bundle(args) => bundle::run(args, output).await,
         Command::Token(args) => token::run(args, output).await,
         Command::ClientSetup(args) => client_setup::run(args, output).await,
         Command::Trust(args) => trust::run(args, output).await,

@@ -42,12 +42,6 @@ pub struct SignBlobArgs {
     /// Accepted for cosign's sake: there is nothing to confirm.
     #[arg(long, short = 'y', num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     yes: Option<bool>,
-    /// Accepted for cosign's sake: only this format is written.
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, hide = true)]
-    new_bundle_format: Option<bool>,
-    /// Accepted for cosign's sake: a signature is always logged.
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, hide = true)]
-    tlog_upload: Option<bool>,
     /// The file.
     #[arg(value_name = "FILE")]
     artifact: PathBuf,
@@ -183,11 +177,6 @@ pub fn failure(error: &SignError) -> Failure {
 /// # Errors
 /// Why nothing was signed.
 pub async fn run(args: SignBlobArgs, output: Output) -> Result<(), Failure> {
-    if args.new_bundle_format == Some(false) || args.tlog_upload == Some(false) {
-        return Err(Failure::usage(
-            "signatures are always logged and written as a bundle: nothing else can be verified",
-        ));
-    }
     let purpose = if args.key.is_some() { Purpose::Key } else { Purpose::Identity };
     let Setup { services, root, audience, transport } = args.services.setup(&args.trust, purpose).await?;
     let file = BundleFile::open(&args.bundle).map_err(|error| Failure::file(&args.bundle, &error))?;

@@ -1,13 +1,14 @@
 //! `waxseal verify`: an image, and who has to have signed it.
 
-use crate::cli::flags::{SignerArgs, TrustArgs};
+use crate::cli::flags::{ProofArgs, SignerArgs, TrustArgs};
 use crate::cli::registry_flags::{EXIT_NOT_FOUND, EXIT_UNSIGNED, RegistryArgs, failure, find, reference};
 use crate::cli::verify_blob::summary;
-use crate::cli::{Failure, Output};
+use crate::cli::{Failure, Output, OutputFormat};
 use crate::client::image::attached::Wanted;
 use crate::client::image::copy::image_in;
 use crate::client::image::verify::{Demand, ImageRefusal, VerifiedImage, VerifiedSignature, verify};
 use crate::client::image::{Place, Stored};
+use crate::client::policy::Policies;
 use clap::Args;
 use futures_util::stream::{self, Stream, StreamExt as _};
 use serde_json::{Map, Value, json};
@@ -19,7 +20,7 @@ use waxseal_formats::trusted_root::TrustedRoot;
 use waxseal_io::layout::Layout;
 use waxseal_io::registry::Registry;
 use waxseal_io::system;
-use waxseal_verify::bundle::{Policy, Proof, Requirements, SignerEvidence};
+use waxseal_verify::bundle::{Policy, SignerEvidence};
 
 /// Exit status when no signature is one of those who have to sign, as in cosign.
 const EXIT_NO_MATCH: u8 = 12;
@@ -60,37 +61,25 @@ pub struct DemandArgs {
     /// Verify an image in a folder that `waxseal save` or `cosign save` wrote. No socket is opened.
     #[arg(long)]
     pub local_image: bool,
-    /// Do not ask that the signature was logged. Whoever steals a certificate's key leaves no trace then.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = clap::ArgAction::Set)]
-    pub insecure_ignore_tlog: bool,
-    /// Do not ask that the certificate was logged.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = clap::ArgAction::Set)]
-    pub insecure_ignore_sct: bool,
+    /// What has to be proven.
+    #[command(flatten)]
+    pub proof: ProofArgs,
+    /// As --output, which cosign's users abbreviate.
+    #[arg(short = 'o', value_name = "FORMAT", hide = true, value_enum)]
+    pub short_output: Option<OutputFormat>,
     /// Accepted for cosign's sake: that a signature is about the image is always checked.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
     pub check_claims: Option<bool>,
-    /// Accepted for cosign's sake: verification never asks a log or any other service.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
-    pub offline: Option<bool>,
-    /// Accepted for cosign's sake: timestamps are always verified.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
-    pub use_signed_timestamps: Option<bool>,
-    /// Accepted for cosign's sake: both forms of signatures are looked for.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
-    pub new_bundle_format: Option<bool>,
     /// Accepted for cosign's sake.
     #[arg(long, value_name = "NUMBER", hide = true)]
     pub max_workers: Option<u16>,
 }
 
 impl DemandArgs {
-    /// What has to be proven beside the signature and its signer.
+    /// How to answer: as `-o` says, else as `--output` does.
     #[must_use]
-    pub const fn requirements(&self) -> Requirements {
-        const fn proof(ignored: bool) -> Proof {
-            if ignored { Proof::Ignored } else { Proof::Demanded }
-        }
-        Requirements { log: proof(self.insecure_ignore_tlog), sct: proof(self.insecure_ignore_sct) }
+    pub fn output(&self, output: Output) -> Output {
+        self.short_output.map_or(output, Output::from)
     }
 }
 
@@ -110,6 +99,7 @@ pub struct Verifier<'a> {
     policy: Policy,
     root: TrustedRoot,
     demand: &'a DemandArgs,
+    policies: Option<Policies>,
     /// How registries are spoken to: one pool of connections for all images.
     registry: Registry,
     flags: &'a RegistryArgs,
@@ -129,13 +119,15 @@ impl<'a> Verifier<'a> {
         if demand.check_claims == Some(false) {
             return Err(Failure::usage("a signature that need not be about the image proves nothing about it"));
         }
-        if demand.offline == Some(false) || demand.use_signed_timestamps == Some(false) {
-            return Err(Failure::usage(
-                "verification is always offline and always checks the timestamps of signatures",
-            ));
-        }
+        demand.proof.check()?;
         let (policy, root) = (signer.policy()?, trust.trusted_root()?);
-        Ok(Self { policy, root, demand, registry: registry.registry()?, flags: registry })
+        Ok(Self { policy, root, demand, policies: None, registry: registry.registry()?, flags: registry })
+    }
+
+    /// Has policies judge the statements as well.
+    #[must_use]
+    pub fn with_policies(self, policies: Option<Policies>) -> Self {
+        Self { policies, ..self }
     }
 
     /// Verifies images, many at a time; each outcome comes as soon as those before it are there.
@@ -158,7 +150,8 @@ impl<'a> Verifier<'a> {
         let demand = Demand {
             wanted,
             policy: &self.policy,
-            requirements: self.demand.requirements(),
+            requirements: self.demand.proof.requirements(),
+            policies: self.policies.as_ref(),
             annotations: &self.demand.annotations,
             signers: usize::from(self.demand.signers),
             root: &self.root,
@@ -214,6 +207,7 @@ fn refused(name: &str, refusal: &ImageRefusal) -> Failure {
 /// # Errors
 /// Why the first image that is refused is.
 pub async fn run(args: VerifyArgs, output: Output) -> Result<(), Failure> {
+    let output = args.demand.output(output);
     let verifier = Verifier::new(&args.signer, &args.trust, &args.demand, &args.registry).await?;
     let mut types = vec![COSIGN_SIGN.to_owned()];
     types.extend(args.accept_predicate_type);

@@ -1,6 +1,6 @@
 //! `waxseal verify-attestation`: an image, and what somebody has to have said about it.
 
-use crate::cli::flags::{SignerArgs, TrustArgs};
+use crate::cli::flags::{PolicyArgs, SignerArgs, TrustArgs};
 use crate::cli::registry_flags::RegistryArgs;
 use crate::cli::verify::{DemandArgs, Verifier};
 use crate::cli::verify_blob::summary;
@@ -23,6 +23,8 @@ pub struct VerifyAttestationArgs {
     demand: DemandArgs,
     #[command(flatten)]
     registry: RegistryArgs,
+    #[command(flatten)]
+    policy: PolicyArgs,
     /// The type of the predicate: a URI, or slsaprovenance, slsaprovenance02, slsaprovenance1, link, spdx, spdxjson, cyclonedx, vuln,
     /// openvex, custom.
     #[arg(long = "type", value_name = "TYPE", default_value = "custom")]
@@ -37,7 +39,10 @@ pub struct VerifyAttestationArgs {
 /// # Errors
 /// Why the first image that is refused is.
 pub async fn run(args: VerifyAttestationArgs, output: Output) -> Result<(), Failure> {
+    let output = args.demand.output(output);
+    let policies = args.policy.policies()?;
     let verifier = Verifier::new(&args.signer, &args.trust, &args.demand, &args.registry).await?;
+    let verifier = verifier.with_policies(policies);
     let types = [predicate_type_of_alias(&args.predicate_type).to_owned()];
     let mut outcomes = pin!(verifier.verify_all(&args.images, Wanted::Attestations(&types)));
     while let Some((name, verified)) = outcomes.next().await {

@@ -3,9 +3,12 @@
 pub mod blob;
 pub mod image;
 pub mod key;
+pub mod material;
+pub mod policy;
 pub mod sign;
 pub mod trust;
 pub mod tuf;
+pub mod upgrade;
 pub mod verify;
 
 /// The trusted root of the public-good Sigstore instance (see `data/README.md`).

@@ -2,7 +2,7 @@
 //! an outsider would before anybody sees it: a signature that does not verify is not a result.
 
 mod fulcio;
-mod rekor;
+pub(super) mod rekor;
 mod service;
 mod timestamp;
 

@@ -10,7 +10,7 @@ use waxseal_formats::crypto::{Digest, HashAlgorithm, KeyKind, PublicKey};
 use waxseal_formats::trusted_root::{MAX_TRUSTED_ROOT_LEN, TrustedRoot, TrustedRootError};
 use waxseal_formats::x509::Certificate;
 use waxseal_io::file;
-use waxseal_verify::bundle::{self, Evidence, Policy, Rejection};
+use waxseal_verify::bundle::{self, Evidence, Policy, Rejection, Requirements};
 use waxseal_verify::signature::{Artifact, hashes_needed};
 
 /// Largest artifact that is read into memory, which only Ed25519 signatures need, in bytes.
@@ -98,9 +98,23 @@ pub fn verify_blob(
     policy: &Policy,
     now: Timestamp,
 ) -> Result<Evidence, VerifyError> {
-    let bundle = read_bundle(bundle)?;
-    let artifact = read_artifact(artifact, &bundle, policy)?;
-    Ok(bundle::verify(&bundle, &artifact, root, policy, now)?)
+    verify_material(&read_bundle(bundle)?, artifact, root, policy, Requirements::default(), now)
+}
+
+/// Verifies a bundle as a signature over `artifact`, where not all may have to be proven.
+///
+/// # Errors
+/// [`VerifyError`].
+pub fn verify_material(
+    bundle: &Bundle,
+    artifact: &ArtifactSource,
+    root: &TrustedRoot,
+    policy: &Policy,
+    requirements: Requirements,
+    now: Timestamp,
+) -> Result<Evidence, VerifyError> {
+    let artifact = read_artifact(artifact, bundle, policy)?;
+    Ok(bundle::verify_with(bundle, &artifact, root, policy, requirements, now)?)
 }
 
 /// Reads and parses a bundle file.

@@ -2,6 +2,7 @@
 
 use super::attached::{Attached, Payload, Source, Unreadable, Wanted, attached};
 use super::{ImageError, Place, Stored};
+use crate::client::policy::Policies;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -27,6 +28,8 @@ pub struct Demand<'a> {
     pub policy: &'a Policy,
     /// What has to be proven beside.
     pub requirements: Requirements,
+    /// What attestations have to state.
+    pub policies: Option<&'a Policies>,
     /// What the signature has to say beside: annotations with their values.
     pub annotations: &'a [(String, String)],
     /// How many different signers there have to be: at least one.
@@ -213,6 +216,18 @@ async fn verify_one(
         match judge(attached, image, demand) {
             Ok(signature) => verified.push(signature),
             Err(Unreadable { code, message }) => refused.push(Refused { source, code, message }),
+        }
+    }
+    if let Some(policies) = demand.policies {
+        // All that an accepted signer stated has to be allowed, as in cosign: an old statement does not outweigh a new one.
+        for attestation in &verified {
+            let payload = attestation.envelope.as_ref().map_or(&[][..], |envelope| &envelope.payload);
+            if let Err(refusal) = policies.check(payload, &attestation.evidence, demand.now) {
+                let source = attestation.source.clone();
+                let nearest = Refused { source, code: refusal.code, message: refusal.to_string() };
+                refused.push(nearest.clone());
+                return Err(ImageRefusal::NoMatch { image: image.to_string(), nearest, refused });
+            }
         }
     }
     let signers: BTreeSet<String> = verified.iter().map(|signature| signer(&signature.evidence)).collect();
