@@ -13,60 +13,16 @@ use serde_json::{Value, json};
 use waxseal_formats::crypto::digest::sha256;
 
 use super::{
-    command::{Outcome, Site, Variables, Words},
+    command::{Site, Variables},
     http::Http,
     instance::{Instance, Options},
     matrix::{SETUP, Who},
     parts::Program,
+    questions::{Ends, Question, ask, ours, theirs},
     registries::{HTPASSWD, PASSWORD, free_port, referrers_registry, registry},
 };
 
-/// What one program does with an image, and how it has to end.
-struct Question {
-    name: &'static str,
-    program: Program,
-    words: Words,
-    ends: Ends,
-}
-
-/// How a command has to end.
-#[derive(Clone, Copy, Debug)]
-enum Ends {
-    Well,
-    /// With this exit status, and these words on stderr.
-    With(i32, &'static str),
-    /// Refusing, with one of these words.
-    Refusing(&'static str),
-    /// Well, and with these words on stdout.
-    Saying(&'static str),
-}
-
-impl Ends {
-    fn as_expected(self, outcome: &Outcome) -> bool {
-        match self {
-            Self::Well => outcome.accepted(),
-            Self::Saying(words) => outcome.accepted() && outcome.stdout.contains(words),
-            Self::With(status, words) => outcome.status == Some(status) && outcome.stderr.contains(words),
-            Self::Refusing(words) => outcome.refused() && outcome.stderr.contains(words),
-        }
-    }
-}
-
-const fn ours(name: &'static str, words: Words, ends: Ends) -> Question {
-    Question { name, program: Program::Waxseal, words, ends }
-}
-
-const fn theirs(name: &'static str, program: Program, words: Words, ends: Ends) -> Question {
-    Question { name, program, words, ends }
-}
-
 const SIGNED: Ends = Ends::Well;
-/// What stands for the flags that say whose signature it has to be, or that it has to be somebody else's.
-const WHOM: [(&str, &str); 2] = [
-    ("{signer}", "--certificate-identity={identity} --certificate-oidc-issuer={issuer}"),
-    ("{stranger}", "--certificate-identity={other_identity} --certificate-oidc-issuer={issuer}"),
-];
-
 /// What is asked at each registry.
 const QUESTIONS: &[Question] = &[
     // Ours signs.
@@ -451,30 +407,6 @@ pub(crate) fn run(site: &Site) -> anyhow::Result<(Vec<String>, Vec<String>)> {
 
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
-}
-
-fn ask(
-    site: &Site,
-    place: &str,
-    questions: &[Question],
-    variables: &Variables,
-    lines: &mut Vec<String>,
-    wrong: &mut Vec<String>,
-) -> anyhow::Result<()> {
-    for question in questions {
-        if !site.has(question.program) {
-            lines.push(format!("{place}: {}: not asked, a part is missing", question.name));
-            continue;
-        }
-        let words = WHOM.iter().fold(question.words.to_owned(), |words, (name, flags)| words.replace(name, flags));
-        let outcome = site.run(question.program, &words, variables)?;
-        let right = question.ends.as_expected(&outcome);
-        lines.push(format!("{place}: {}: {}", question.name, if right { "ok" } else { "WRONG" }));
-        if !right {
-            wrong.push(format!("{place}: {}, has to end {:?}\n{}", question.name, question.ends, outcome.report()));
-        }
-    }
-    Ok(())
 }
 
 /// How many attest one image at the same time.

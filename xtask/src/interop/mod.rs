@@ -8,6 +8,7 @@
 mod certificate;
 mod command;
 mod edit;
+mod files;
 mod fulcio;
 mod http;
 mod images;
@@ -16,6 +17,7 @@ mod logs;
 mod matrix;
 mod parts;
 mod production;
+mod questions;
 mod registries;
 mod server;
 mod setup;
@@ -88,6 +90,12 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     if "images".contains(&arguments.only) {
         println!("\nimages in registries");
         let (lines, faults) = images::run(&Site::new(path.join("images"), parts.clone())?)?;
+        lines.iter().for_each(|line| println!("{line}"));
+        wrong.extend(faults);
+    }
+    if "files".contains(&arguments.only) {
+        println!("\nwhat cosign 2 writes to files");
+        let (lines, faults) = files::run(&Site::new(path.join("files"), parts.clone())?)?;
         lines.iter().for_each(|line| println!("{line}"));
         wrong.extend(faults);
     }
