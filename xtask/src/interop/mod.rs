@@ -15,7 +15,7 @@ mod images;
 mod instance;
 mod logs;
 mod matrix;
-mod parts;
+pub(crate) mod parts;
 mod production;
 mod questions;
 mod registries;
@@ -69,7 +69,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     let start = Instant::now();
     let ci = env::var_os("CI").is_some_and(|value| value == "true");
-    let mut parts = Parts::ready(&parts_folder(arguments)?, ci)?;
+    let mut parts = Parts::ready(&parts_folder(arguments.parts.as_deref())?, ci)?;
     let waxseal = match &arguments.waxseal {
         Some(path) => path.clone(),
         None => build(root)?,
@@ -143,9 +143,10 @@ pub(crate) fn with_instance<T>(
     work(&variables.with("token", token.stdout.trim()))
 }
 
-fn parts_folder(arguments: &Arguments) -> anyhow::Result<PathBuf> {
-    match &arguments.parts {
-        Some(folder) => Ok(folder.clone()),
+/// The folder of the other programs: the one that was named, or one in the home directory.
+pub(crate) fn parts_folder(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+    match named {
+        Some(folder) => Ok(folder.to_owned()),
         None => {
             let home = env::home_dir().context("no home directory; name the folder with WAXSEAL_PARTS")?;
             Ok(home.join(".cache/waxseal/parts"))

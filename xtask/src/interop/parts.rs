@@ -299,7 +299,7 @@ fn go_program(folder: &Path, module: &Path, source: &str, package: &str, name: &
 }
 
 /// Debian's packages, unpacked in a folder: nothing of the system is changed.
-fn debian(folder: &Path, packages: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn debian(folder: &Path, packages: &[&str]) -> anyhow::Result<()> {
     fs::create_dir_all(folder)?;
     let download = || run(Command::new("apt-get").arg("download").args(packages).current_dir(folder));
     // A machine that never asked for packages has no list of them.
@@ -343,9 +343,12 @@ fn npm_install(prefix: &Path, package: &str) -> anyhow::Result<()> {
     run(Command::new("npm").args(["install", "--no-audit", "--no-fund", "--prefix"]).arg(prefix).arg(package))
 }
 
-fn python_with(venv: &Path, requirement: &str) -> anyhow::Result<()> {
+/// A virtual environment with these packages, of which a space parts one from the next.
+pub(crate) fn python_with(venv: &Path, requirements: &str) -> anyhow::Result<()> {
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv))?;
-    run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check", requirement]))
+    run(Command::new(venv.join("bin/pip"))
+        .args(["install", "--quiet", "--disable-pip-version-check"])
+        .args(requirements.split(' ')))
 }
 
 /// A Go of `at_least` this version, and the PATH to run it with: the one on PATH when it is new enough, or one installed
