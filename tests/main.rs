@@ -4,4 +4,5 @@
 
 mod command;
 mod instance;
+mod layout;
 mod verify;

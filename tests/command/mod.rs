@@ -5,6 +5,7 @@ mod cosign_compat;
 mod iam;
 mod images;
 mod keys;
+mod legacy;
 mod recorded;
 mod sign_blob;
 mod verify_blob;

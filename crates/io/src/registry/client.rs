@@ -1,7 +1,10 @@
 //! Sending requests: which client, who asks, and what is tried again.
 
-use super::auth::{Action, Challenge};
-use super::{IDLE_TIMEOUT, Registry, RegistryError, RegistrySettings, TIMEOUT};
+use super::auth::{Action, Challenge, Challenged, header as sensitive};
+use super::home::Home;
+use super::parts::{self, Outgoing};
+use super::reach::shown;
+use super::{Registry, RegistryError, RegistrySettings};
 use crate::transport::{CONNECT_TIMEOUT, is_loopback};
 use bytes::{Bytes, BytesMut};
 use formats::json::{self, Node};
@@ -12,12 +15,12 @@ use std::time::Duration;
 use url::Url;
 use waxseal_formats as formats;
 
-/// How often a request is sent that does no harm twice.
-const ATTEMPTS: u32 = 4;
-/// How long is waited before the second time; twice as long before the next.
-const BACK_OFF: Duration = Duration::from_millis(200);
-/// Longest wait that a registry may ask for.
-const MAX_WAIT: Duration = Duration::from_secs(20);
+/// How often a request is sent that did not reach anybody.
+const CONNECT_ATTEMPTS: u32 = 3;
+/// How often a challenge is answered: what is known may be outdated, and so may what somebody else got meanwhile.
+const MAX_CHALLENGES: usize = 2;
+/// Most redirects of a request.
+const MAX_REDIRECTS: usize = 5;
 /// Most of an error that is read, in bytes.
 const MAX_ERROR_LEN: u64 = 64 << 10;
 /// Docker Hub, and where it listens.
@@ -39,11 +42,49 @@ pub(super) struct Ask<'a> {
 pub(super) enum Body {
     Bytes(Bytes),
     /// Something that can be sent once.
-    Stream(reqwest::Body),
+    Stream(Outgoing),
+    /// It was sent.
+    Gone,
 }
 
-pub(super) fn build(
+impl Body {
+    /// What is to be sent now. It stays if it can be sent again.
+    pub(super) fn take(&mut self) -> Self {
+        match self {
+            Self::Bytes(bytes) => Self::Bytes(bytes.clone()),
+            Self::Stream(_) | Self::Gone => std::mem::replace(self, Self::Gone),
+        }
+    }
+}
+
+/// HTTP clients. No proxy stands before this machine, and our certificate is shown to registries alone.
+pub(super) struct Clients {
+    home: Pair,
+    elsewhere: Pair,
+}
+
+#[derive(Clone)]
+struct Pair {
+    general: reqwest::Client,
+    loopback: reqwest::Client,
+}
+
+impl Clients {
+    pub(super) fn new(settings: &RegistrySettings) -> Result<Self, RegistryError> {
+        let pair = |certificate: bool| {
+            let general = build(settings, certificate, |builder| builder)?;
+            let loopback = build(settings, certificate, reqwest::ClientBuilder::no_proxy)?;
+            Ok::<_, RegistryError>(Pair { general, loopback })
+        };
+        let home = pair(true)?;
+        let elsewhere = if settings.client.is_some() { pair(false)? } else { home.clone() };
+        Ok(Self { home, elsewhere })
+    }
+}
+
+fn build(
     settings: &RegistrySettings,
+    certificate: bool,
     finish: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
 ) -> Result<reqwest::Client, RegistryError> {
     let failed =
@@ -51,13 +92,12 @@ pub(super) fn build(
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("waxseal/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(IDLE_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none());
     if let Some(authorities) = &settings.authorities {
         let certificates = reqwest::Certificate::from_pem_bundle(authorities.as_bytes()).map_err(failed)?;
         builder = builder.tls_certs_only(certificates);
     }
-    if let Some((certificate, key)) = &settings.client {
+    if let Some((certificate, key)) = settings.client.as_ref().filter(|_| certificate) {
         let both = zeroize::Zeroizing::new(format!("{certificate}\n{}", key.expose()));
         builder = builder.identity(reqwest::Identity::from_pem(both.as_bytes()).map_err(failed)?);
     }
@@ -68,13 +108,11 @@ pub(super) fn build(
 }
 
 impl Registry {
-    pub(super) fn client(&self, url: &Url) -> &reqwest::Client {
-        if is_loopback(url) { &self.inner.loopback } else { &self.inner.general }
-    }
-
-    /// Whether plain http may be spoken there.
-    pub(super) fn may_be_plain(&self, url: &Url) -> bool {
-        is_loopback(url) || self.inner.settings.plain_http
+    /// The client for what a registry at `base` has or names.
+    pub(super) fn client_for(&self, base: &Url, url: &Url) -> &reqwest::Client {
+        let clients = &self.inner.clients;
+        let pair = if url.origin() == base.origin() { &clients.home } else { &clients.elsewhere };
+        if is_loopback(url) { &pair.loopback } else { &pair.general }
     }
 
     /// The address of something in a repository: `/v2/<name>/<path>`.
@@ -88,70 +126,115 @@ impl Registry {
             Url::parse(&format!("{scheme}://{host}/v2/{path}"))
                 .map_err(|error| RegistryError::Settings(format!("{host:?} is no registry: {error}")))
         };
-        let plain = at("http", path)?;
-        if is_loopback(&plain) {
-            return Ok(plain);
-        }
-        // Where plain http was allowed, https is still better.
-        if self.inner.settings.plain_http && self.inner.tokens.is_plain(host, || at("https", ""), self).await? {
-            return Ok(plain);
-        }
-        at("https", path)
+        let (plain, tls) = (at("http", path)?, at("https", path)?);
+        let settings = &self.inner.settings;
+        // On this machine plain http is as good, unless something was said about certificates.
+        let wants_tls = settings.any_certificate || settings.authorities.is_some() || settings.client.is_some();
+        let unsure = if is_loopback(&plain) { wants_tls } else { settings.plain_http };
+        let is_plain = if unsure {
+            // Where both are allowed, https is better.
+            *self.inner.homes.of(registry).plain.get_or_init(|| async { !self.speaks(&tls).await }).await
+        } else {
+            is_loopback(&plain)
+        };
+        Ok(if is_plain { plain } else { tls })
     }
 
-    /// Sends a request, with credentials if the registry asks for them, and again if that may help.
-    pub(super) async fn ask(&self, ask: Ask<'_>) -> Result<Response, RegistryError> {
-        let permit = self.inner.permits.acquire().await;
+    /// Whether somebody answers there, whatever that is.
+    async fn speaks(&self, url: &Url) -> bool {
+        let request = self.client_for(url, url).get(url.clone()).timeout(self.inner.settings.pace.request);
+        send(request, url).await.is_ok()
+    }
+
+    /// Sends a request, with credentials if the registry asks for them, to where it leads, and again if that may help.
+    pub(super) async fn ask(&self, mut ask: Ask<'_>) -> Result<Response, RegistryError> {
+        let home = self.inner.homes.of(ask.repository.registry());
+        let permit = home.permits.acquire().await;
         let _permit = permit.map_err(|error| RegistryError::File(error.to_string()))?;
-        let (registry, name) = (ask.repository.registry(), ask.repository.name());
-        let mut said = self.known(registry, name, ask.action).await;
-        let mut once = Some(ask.body);
-        let mut attempt = 0;
+        let pace = self.inner.settings.pace;
+        let mut attempt = 1_u32;
         loop {
-            let mut request = self.client(&ask.url).request(ask.method.clone(), ask.url.clone());
-            if !ask.moves_blob {
-                request = request.timeout(TIMEOUT);
+            let outcome = self.attempt(&home, &mut ask).await;
+            let asked = match &outcome {
+                Ok(response) if passes(response.status().as_u16()) => {
+                    let after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+                    after.and_then(|seconds| seconds.trim().parse().ok()).map(Duration::from_secs)
+                }
+                Err(RegistryError::Unreachable { .. }) if idempotent(&ask.method) && attempt < CONNECT_ATTEMPTS => None,
+                _ => return outcome,
+            };
+            let gone = matches!(ask.body, Body::Gone);
+            if gone || attempt >= pace.attempts || asked.is_some_and(|wait| wait > pace.max_wait) {
+                return outcome;
             }
+            let doubled = pace.back_off.saturating_mul(1 << attempt.saturating_sub(1).min(8)).min(pace.max_wait);
+            tokio::time::sleep(asked.unwrap_or(doubled).saturating_add(jitter(doubled))).await;
+            attempt = attempt.saturating_add(1);
+        }
+    }
+
+    /// Sends a request once, answers the registry's challenge, and follows to where it keeps what is asked for. The credentials stay
+    /// here, and do not come back once they were left behind: whoever is in between chose the path (CVE-2026-48978 and its like).
+    async fn attempt(&self, home: &Home, ask: &mut Ask<'_>) -> Result<Response, RegistryError> {
+        let (registry, repository, action) = (ask.repository.registry(), ask.repository.name(), ask.action);
+        let mut said = home.known(repository, action).await;
+        let (mut url, mut at_home) = (ask.url.clone(), true);
+        let (mut challenges, mut redirects) = (0_usize, 0_usize);
+        loop {
+            let mut request = self.client_for(&ask.url, &url).request(ask.method.clone(), url.clone());
             for (name, value) in &ask.headers {
                 request = request.header(name, value);
             }
-            if let Some(said) = &said {
-                request = request.header(header::AUTHORIZATION, said.expose());
+            if let Some(said) = said.as_ref().filter(|_| at_home).and_then(sensitive) {
+                request = request.header(header::AUTHORIZATION, said);
             }
-            let again = match once.take() {
-                Some(Body::Bytes(bytes)) => {
-                    request = request.body(bytes.clone());
-                    Some(Body::Bytes(bytes))
+            let body = ask.body.take();
+            let response = self.dispatch(request, body, &url, ask.moves_blob).await?;
+            let status = response.status().as_u16();
+            let gone = matches!(ask.body, Body::Gone);
+            if status == 401 && at_home && challenges < MAX_CHALLENGES && !gone {
+                let headers = response.headers().get_all(header::WWW_AUTHENTICATE);
+                let headers: Vec<_> = headers.iter().filter_map(|value| value.to_str().ok()).collect();
+                let Some(challenge) = Challenge::parse(&headers) else { return Ok(response) };
+                let challenged = Challenged { registry, repository, action, url: &ask.url, refused: said.take() };
+                said = Some(self.authorize(home, &challenged, &challenge).await?);
+                challenges = challenges.saturating_add(1);
+            } else if ask.method == Method::GET && matches!(status, 301..=303 | 307 | 308) {
+                let unusable = |problem: &str| RegistryError::Answer { url: shown(&url), problem: problem.to_owned() };
+                let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+                let location = location.and_then(|location| url.join(location).ok());
+                let location = location.ok_or_else(|| unusable("it redirects to nowhere"))?;
+                redirects = redirects.saturating_add(1);
+                if redirects > MAX_REDIRECTS {
+                    return Err(unusable("it redirects without end"));
                 }
-                Some(Body::Stream(stream)) => {
-                    request = request.body(stream);
-                    None
-                }
-                None => None,
-            };
-            attempt = u32::saturating_add(attempt, 1);
-            let outcome = send(request, ask.url.as_str()).await;
-            let may_try_again = again.is_some() && attempt < ATTEMPTS;
-            once = again;
-            let wait = BACK_OFF.saturating_mul(1 << attempt.saturating_sub(1).min(8)).saturating_add(jitter());
-            match outcome {
-                Ok(response) if response.status().as_u16() == 401 && may_try_again => {
-                    let headers = response.headers().get_all(header::WWW_AUTHENTICATE);
-                    let headers: Vec<_> = headers.iter().filter_map(|value| value.to_str().ok()).collect();
-                    let Some(challenge) = Challenge::parse(&headers) else { return Ok(response) };
-                    let refused = said.take();
-                    said = Some(self.authorize(registry, name, ask.action, &challenge, refused.as_ref()).await?);
-                }
-                Ok(response) if matches!(response.status().as_u16(), 429 | 500 | 502..=504) && may_try_again => {
-                    let asked = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-                    let asked = asked.and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
-                    tokio::time::sleep(asked.unwrap_or(wait).min(MAX_WAIT)).await;
-                }
-                Err(RegistryError::Unreachable { .. }) if may_try_again && idempotent(&ask.method) && attempt < 3 => {
-                    tokio::time::sleep(wait).await;
-                }
-                outcome => return outcome,
+                self.follow(&url, &location)?;
+                at_home = at_home && location.origin() == ask.url.origin();
+                url = location;
+            } else {
+                return Ok(response);
             }
+        }
+    }
+
+    /// Sends what was built, and waits for the head of the answer: for a small request as long as such a one may take, for a blob as
+    /// long as it moves.
+    pub(super) async fn dispatch(
+        &self,
+        request: RequestBuilder,
+        body: Body,
+        url: &Url,
+        moves_blob: bool,
+    ) -> Result<Response, RegistryError> {
+        let pace = &self.inner.settings.pace;
+        match body {
+            Body::Bytes(bytes) if moves_blob && !bytes.is_empty() => {
+                parts::watch(request, parts::outgoing(bytes), pace, url).await
+            }
+            Body::Stream(parts) => parts::watch(request, parts, pace, url).await,
+            _ if moves_blob => parts::head(request, pace, url).await,
+            Body::Bytes(bytes) => send(request.timeout(pace.request).body(bytes), url).await,
+            Body::Gone => send(request.timeout(pace.request), url).await,
         }
     }
 
@@ -159,43 +242,59 @@ impl Registry {
     pub(super) async fn demand(&self, ask: Ask<'_>, what: &str, good: &[u16]) -> Result<Response, RegistryError> {
         let registry = ask.repository.registry().to_owned();
         let response = self.ask(ask).await?;
-        let status = response.status().as_u16();
-        if good.contains(&status) {
-            return Ok(response);
-        }
-        let url = response.url().to_string();
-        let body = body(response, &url, MAX_ERROR_LEN).await.unwrap_or_default();
-        let message = message(&body);
-        match status {
-            404 => Err(RegistryError::NotFound { what: what.to_owned() }),
-            401 | 403 => {
-                Err(RegistryError::Unauthorized { registry, reason: Some(message).filter(|said| !said.is_empty()) })
-            }
-            500..=599 | 429 => {
-                Err(RegistryError::Unreachable { url, reason: format!("it answers {status}: {message}") })
-            }
-            _ => Err(RegistryError::Refused { url, status, message }),
+        if good.contains(&response.status().as_u16()) {
+            Ok(response)
+        } else {
+            Err(refusal(response, registry, what).await)
         }
     }
+}
+
+/// What an answer is that is none of the good ones.
+pub(super) async fn refusal(response: Response, registry: String, what: &str) -> RegistryError {
+    let (status, url) = (response.status().as_u16(), shown(response.url()));
+    let body = body(response, &url, MAX_ERROR_LEN).await.unwrap_or_default();
+    let message = message(&body);
+    match status {
+        404 => RegistryError::NotFound { what: what.to_owned() },
+        401 | 403 => RegistryError::Unauthorized { registry, reason: Some(message).filter(|said| !said.is_empty()) },
+        500..=599 | 429 => RegistryError::Unreachable { url, reason: format!("it answers {status}: {message}") },
+        _ => RegistryError::Refused { url, status, message },
+    }
+}
+
+/// Whether the same may be answered otherwise in a moment.
+const fn passes(status: u16) -> bool {
+    matches!(status, 429 | 500 | 502..=504)
 }
 
 const fn idempotent(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::PUT)
 }
 
-/// Two who were told to wait shall not come back at the same time.
-pub(super) fn jitter() -> Duration {
-    let now = crate::system::now().as_nanosecond();
-    Duration::from_millis(u64::try_from(now.rem_euclid(97)).unwrap_or_default())
+/// Up to half of a wait: two who were told to wait shall not come back at the same time.
+pub(super) fn jitter(wait: Duration) -> Duration {
+    let [draw] = crate::system::random::<1>();
+    wait.checked_div(512).unwrap_or_default().saturating_mul(u32::from(draw))
 }
 
-pub(super) async fn send(request: RequestBuilder, url: &str) -> Result<Response, RegistryError> {
+pub(super) async fn send(request: RequestBuilder, url: &Url) -> Result<Response, RegistryError> {
     request.send().await.map_err(|error| unreachable(&error, url))
 }
 
-pub(super) fn unreachable(error: &reqwest::Error, url: &str) -> RegistryError {
-    let reason = if error.is_timeout() { "it takes too long".to_owned() } else { cause(error) };
-    RegistryError::Unreachable { url: url.to_owned(), reason }
+/// What a failed request means. If what was to be sent could not be read, that is the reason.
+pub(super) fn unreachable(error: &reqwest::Error, url: &Url) -> RegistryError {
+    let mut source: Option<&dyn std::error::Error> = error.source();
+    while let Some(error) = source {
+        if let Some(reason) = error.downcast_ref::<RegistryError>() {
+            return reason.clone();
+        }
+        source = error.source();
+    }
+    if error.is_timeout() && !error.is_connect() {
+        return parts::slow(url);
+    }
+    RegistryError::Unreachable { url: shown(url), reason: cause(error) }
 }
 
 /// The innermost cause, without the URL that is said anyway.
@@ -209,7 +308,10 @@ fn cause(error: &reqwest::Error) -> String {
 
 /// The whole body, of at most `limit` bytes.
 pub(super) async fn body(mut response: Response, what: &str, limit: u64) -> Result<Bytes, RegistryError> {
-    let url = response.url().to_string();
+    let url = response.url().clone();
+    if response.content_length().is_some_and(|len| len > limit) {
+        return Err(RegistryError::TooLarge { what: what.to_owned(), limit });
+    }
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&error, &url))? {
         if (body.len() as u64).saturating_add(chunk.len() as u64) > limit {
@@ -232,9 +334,4 @@ pub(super) fn message(body: &[u8]) -> String {
     });
     let text = stated.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
     text.chars().take(MAX_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
-}
-
-/// Whether a host sends us to this machine without being on it: what listens here alone is not for strangers.
-pub(super) fn loopback_of_another(from: &Url, to: &Url) -> bool {
-    is_loopback(to) && !is_loopback(from)
 }

@@ -19,6 +19,12 @@ pub enum RegistryError {
         /// What the system says.
         reason: String,
     },
+    /// It keeps us waiting.
+    #[error("{url} takes too long")]
+    Slow {
+        /// Where the request went.
+        url: String,
+    },
     /// It does not have that.
     #[error("there is no {what}")]
     NotFound {
@@ -105,7 +111,7 @@ impl RegistryError {
     pub const fn code(&self) -> Code {
         match self {
             Self::Settings(_) => Code::INPUT_MALFORMED,
-            Self::Unreachable { .. } => Code::NETWORK_UNREACHABLE,
+            Self::Unreachable { .. } | Self::Slow { .. } => Code::NETWORK_UNREACHABLE,
             Self::NotFound { .. } => Code::ARTIFACT_NOT_FOUND,
             Self::Unauthorized { .. } | Self::ForeignRealm { .. } => Code::REGISTRY_UNAUTHORIZED,
             Self::Refused { .. } | Self::Answer { .. } | Self::Lost { .. } => Code::NETWORK_REFUSED,

@@ -7,10 +7,13 @@
 mod auth;
 mod client;
 mod error;
+mod home;
 mod keychain;
 pub mod login;
+mod parts;
 mod pull;
 mod push;
+mod reach;
 #[cfg(test)]
 mod tests;
 
@@ -18,19 +21,11 @@ pub use error::RegistryError;
 pub use pull::{BlobStream, Resolved};
 pub use push::{Merged, Pushed};
 
-use auth::Tokens;
 use formats::crypto::Secret;
+use home::Homes;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 use waxseal_formats as formats;
-
-/// How long a request may take that moves no blob.
-pub const TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a blob may stand still.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Requests at the same time.
-const PARALLEL: usize = 32;
 
 /// How registries are spoken to.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +42,41 @@ pub struct RegistrySettings {
     pub credentials: Credentials,
     /// Hosts that may be sent a registry's credentials although they do not belong to it.
     pub token_hosts: Vec<String>,
+    /// How long things may take.
+    pub pace: Pace,
+}
+
+/// How long things may take. A registry that is slow is told from one that keeps us busy (CVE-2023-33957 and its like).
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// A request that moves no blob, with its answer.
+    pub request: Duration,
+    /// In each stretch of this length that we wait …
+    pub window: Duration,
+    /// … so many bytes of a blob have to come, or some have to go.
+    pub min_len: u64,
+    /// How often a request is sent that does no harm twice.
+    pub attempts: u32,
+    /// How long is waited before the second time; twice as long before the next.
+    pub back_off: Duration,
+    /// Longest wait that a registry may ask for. Who asks for more is not asked again.
+    pub max_wait: Duration,
+    /// Shortest time after which a tag is read again that was written.
+    pub settle: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            request: Duration::from_secs(30),
+            window: Duration::from_secs(30),
+            min_len: 32 << 10,
+            attempts: 4,
+            back_off: Duration::from_millis(200),
+            max_wait: Duration::from_secs(20),
+            settle: Duration::from_millis(100),
+        }
+    }
 }
 
 /// Who asks a registry.
@@ -76,11 +106,8 @@ pub struct Registry {
 
 struct Inner {
     settings: RegistrySettings,
-    general: reqwest::Client,
-    /// No proxy stands before this machine.
-    loopback: reqwest::Client,
-    tokens: Tokens,
-    permits: Semaphore,
+    clients: client::Clients,
+    homes: Homes,
 }
 
 impl Registry {
@@ -89,9 +116,7 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::Settings`] for certificates or a key that cannot be used.
     pub fn new(settings: RegistrySettings) -> Result<Self, RegistryError> {
-        let general = client::build(&settings, |builder| builder)?;
-        let loopback = client::build(&settings, reqwest::ClientBuilder::no_proxy)?;
-        let (tokens, permits) = (Tokens::default(), Semaphore::new(PARALLEL));
-        Ok(Self { inner: Arc::new(Inner { settings, general, loopback, tokens, permits }) })
+        let clients = client::Clients::new(&settings)?;
+        Ok(Self { inner: Arc::new(Inner { settings, clients, homes: Homes::default() }) })
     }
 }

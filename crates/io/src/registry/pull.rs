@@ -1,9 +1,11 @@
 //! Reading from a registry: manifests, blobs, and what refers to an image. Everything is hashed.
 
 use super::auth::Action;
-use super::client::{Ask, Body, body, send, unreachable};
+use super::client::{Ask, Body, body};
+use super::parts::Incoming;
+use super::reach::shown;
 use super::{Registry, RegistryError};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use formats::crypto::digest::Hasher;
 use formats::crypto::{Digest, HashAlgorithm};
 use formats::oci::{
@@ -15,11 +17,11 @@ use url::Url;
 use waxseal_formats as formats;
 
 /// Most pages of a list of referrers.
-const MAX_PAGES: usize = 50;
+pub(super) const MAX_PAGES: usize = 50;
 /// Most referrers that are listed.
 pub(super) const MAX_REFERRERS: usize = 10_000;
-/// Most redirects of a blob.
-const MAX_REDIRECTS: usize = 5;
+/// The header in which registries say a manifest's digest.
+pub(super) const CONTENT_DIGEST: &str = "docker-content-digest";
 
 /// A manifest that a registry has.
 #[derive(Clone, Debug)]
@@ -33,7 +35,7 @@ pub struct Resolved {
 }
 
 impl Registry {
-    /// The manifest of a reference. Its digest is computed from its bytes, whatever the registry says.
+    /// The manifest of a reference. Its digest is computed from its bytes; a registry that says another one is not believed at all.
     ///
     /// # Errors
     /// [`RegistryError`].
@@ -47,11 +49,15 @@ impl Registry {
         let accept = [MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX].join(", ");
         let ask = self.get(reference.repository(), url, vec![(header::ACCEPT, accept)]);
         let response = self.demand(ask, &what, &[200]).await?;
-        let handed_out_as = text(&response, &header::CONTENT_TYPE);
+        let handed_out_as = text(&response, header::CONTENT_TYPE.as_str());
+        let stated = text(&response, CONTENT_DIGEST);
         let bytes = body(response, &what, MAX_MANIFEST_LEN as u64).await?;
         let algorithm = reference.digest().map_or(HashAlgorithm::Sha256, Digest::algorithm);
         let found = algorithm.digest(&bytes);
         if reference.digest().is_some_and(|digest| *digest != found) {
+            return Err(RegistryError::Digest { what, found });
+        }
+        if stated.is_some_and(|stated| !is_digest_of(&stated, &bytes)) {
             return Err(RegistryError::Digest { what, found });
         }
         let manifest = Manifest::from_json(&bytes, handed_out_as.as_deref())?;
@@ -79,10 +85,12 @@ impl Registry {
         if blob.size > limit {
             return Err(RegistryError::TooLarge { what, limit });
         }
-        let response = self.open_blob(repository, &blob.digest).await?;
-        let bytes = body(response, &what, blob.size).await?;
-        let found = blob.digest.algorithm().digest(&bytes);
-        if found == blob.digest { Ok(bytes) } else { Err(RegistryError::Digest { what, found }) }
+        let mut stream = self.blob_stream(repository, blob).await?;
+        let mut bytes = BytesMut::new();
+        while let Some(part) = stream.next().await? {
+            bytes.extend_from_slice(&part);
+        }
+        Ok(bytes.freeze())
     }
 
     /// A blob, a part at a time. It ends with an error if it is not what its digest says.
@@ -90,14 +98,13 @@ impl Registry {
     /// # Errors
     /// [`RegistryError`].
     pub async fn blob_stream(&self, repository: &Repository, blob: &Descriptor) -> Result<BlobStream, RegistryError> {
-        let response = self.open_blob(repository, &blob.digest).await?;
-        Ok(BlobStream {
-            what: format!("{repository}@{}", blob.digest),
-            blob: blob.clone(),
-            left: blob.size,
-            hasher: Some(blob.digest.algorithm().hasher()),
-            response,
-        })
+        let what = format!("{repository}@{}", blob.digest);
+        let url = self.address(repository, &format!("blobs/{}", blob.digest)).await?;
+        let ask = Ask { moves_blob: true, ..self.get(repository, url, Vec::new()) };
+        let response = self.demand(ask, &what, &[200]).await?;
+        let (pace, hasher) = (self.inner.settings.pace, blob.digest.algorithm().hasher());
+        let (blob, left) = (blob.clone(), blob.size);
+        Ok(BlobStream { what, blob, left, hasher: Some(hasher), parts: Incoming::new(response, pace) })
     }
 
     /// Writes a blob to a file, which holds something else if there is an error.
@@ -149,19 +156,23 @@ impl Registry {
         let what = format!("the referrers of {repository}@{subject}");
         let mut url = self.address(repository, &format!("referrers/{subject}")).await?;
         let mut found: Vec<Descriptor> = Vec::new();
-        for _ in 0..MAX_PAGES {
+        for page in 0..MAX_PAGES {
             let ask = self.get(repository, url.clone(), vec![(header::ACCEPT, INDEX.to_owned())]);
-            let good = [200, 400, 404, 405, 406, 501];
-            let response = self.demand(ask, &what, &good).await?;
+            // A registry that breaks off has a list, and it is not the whole of it.
+            let good: &[u16] = if page == 0 { &[200, 400, 404, 405, 406, 501] } else { &[200] };
+            let response = self.demand(ask, &what, good).await?;
             if response.status().as_u16() != 200 {
                 return Ok(None);
             }
-            let next = text(&response, &header::LINK).and_then(|link| next_page(&link, &url));
+            let next = text(&response, header::LINK.as_str()).map_or(Ok(None), |link| next_page(&link, &url))?;
             let bytes = body(response, &what, MAX_MANIFEST_LEN as u64).await?;
             match Manifest::from_json(&bytes, None)? {
                 Manifest::Index(index) => found.extend(index.manifests),
                 // A registry that answers every path with something has no list.
-                Manifest::Image(_) => return Ok(None),
+                Manifest::Image(_) if page == 0 => return Ok(None),
+                Manifest::Image(_) => {
+                    return Err(RegistryError::Answer { url: shown(&url), problem: "it is no list".to_owned() });
+                }
             }
             if found.len() > MAX_REFERRERS {
                 return Err(RegistryError::TooMany { what, limit: MAX_REFERRERS });
@@ -211,41 +222,16 @@ impl Registry {
         let body = Body::Bytes(Bytes::new());
         Ask { method: Method::GET, repository, action: Action::Pull, url, headers, body, moves_blob: false }
     }
-
-    /// Asks for a blob, and follows to where it is kept. The credentials stay here (CVE-2026-48978 and its like).
-    async fn open_blob(&self, repository: &Repository, digest: &Digest) -> Result<Response, RegistryError> {
-        let what = format!("{repository}@{digest}");
-        let url = self.address(repository, &format!("blobs/{digest}")).await?;
-        let ask = Ask { moves_blob: true, ..self.get(repository, url, Vec::new()) };
-        let mut response = self.demand(ask, &what, &[200, 301, 302, 303, 307, 308]).await?;
-        for _ in 0..MAX_REDIRECTS {
-            if response.status().as_u16() == 200 {
-                return Ok(response);
-            }
-            let from = response.url().clone();
-            let unusable = |problem: &str| RegistryError::Answer { url: from.to_string(), problem: problem.to_owned() };
-            let location = text(&response, &header::LOCATION).and_then(|location| from.join(&location).ok());
-            let location = location.ok_or_else(|| unusable("it redirects to nowhere"))?;
-            if location.scheme() != "https" && !(location.scheme() == "http" && self.may_be_plain(&location)) {
-                return Err(unusable("it redirects to somewhere that is not https"));
-            }
-            if super::client::loopback_of_another(&from, &location) {
-                return Err(unusable("it redirects to this machine"));
-            }
-            response = send(self.client(&location).get(location.clone()), location.as_str()).await?;
-            let status = response.status().as_u16();
-            if !matches!(status, 200 | 301..=303 | 307 | 308) {
-                let (url, message) = (location.to_string(), String::new());
-                return Err(RegistryError::Refused { url, status, message });
-            }
-        }
-        Err(RegistryError::Answer { url: what, problem: "it redirects without end".to_owned() })
-    }
 }
 
 /// The tag that lists what refers to an image where the registry does not: `sha256-<hex>`.
 pub(super) fn fallback_tag(subject: &Digest) -> String {
     format!("{}-{}", subject.algorithm().name(), subject.to_hex())
+}
+
+/// Whether that is what a registry calls the digest of these bytes.
+pub(super) fn is_digest_of(stated: &str, bytes: &[u8]) -> bool {
+    Digest::parse(stated).is_some_and(|stated| stated.algorithm().digest(bytes) == stated)
 }
 
 /// A blob on its way.
@@ -254,39 +240,50 @@ pub struct BlobStream {
     blob: Descriptor,
     left: u64,
     hasher: Option<Hasher>,
-    response: Response,
+    parts: Incoming,
 }
 
 impl BlobStream {
-    /// The next part; nothing at the end, which is only reached if the whole was right.
+    /// The next part; nothing at the end. The last part only comes if the whole is right, so that what is wrong is never complete.
     ///
     /// # Errors
-    /// [`RegistryError::Digest`] or [`RegistryError::TooLarge`] for something else, [`RegistryError::Unreachable`].
+    /// [`RegistryError::Digest`] or [`RegistryError::TooLarge`] for something else, [`RegistryError::Unreachable`],
+    /// [`RegistryError::Slow`].
     pub async fn next(&mut self) -> Result<Option<Bytes>, RegistryError> {
-        let url = self.response.url().to_string();
-        if let Some(part) = self.response.chunk().await.map_err(|error| unreachable(&error, &url))? {
-            let left = self.left.checked_sub(part.len() as u64);
-            self.left =
-                left.ok_or_else(|| RegistryError::TooLarge { what: self.what.clone(), limit: self.blob.size })?;
-            if let Some(hasher) = &mut self.hasher {
-                hasher.update(&part);
+        let part = self.parts.next().await?;
+        let len = part.as_ref().map_or(0, |part| part.len() as u64);
+        let left = self.left.checked_sub(len);
+        self.left = left.ok_or_else(|| RegistryError::TooLarge { what: self.what.clone(), limit: self.blob.size })?;
+        if let (Some(hasher), Some(part)) = (&mut self.hasher, &part) {
+            hasher.update(part);
+        }
+        if self.left == 0 || part.is_none() {
+            match self.hasher.take().map(Hasher::finish) {
+                Some(found) if found != self.blob.digest => {
+                    return Err(RegistryError::Digest { what: self.what.clone(), found });
+                }
+                _ => {}
             }
-            return Ok(Some(part));
         }
-        match self.hasher.take().map(Hasher::finish) {
-            Some(found) if found != self.blob.digest => Err(RegistryError::Digest { what: self.what.clone(), found }),
-            _ => Ok(None),
-        }
+        Ok(part)
     }
 }
 
-fn text(response: &Response, name: &header::HeaderName) -> Option<String> {
+fn text(response: &Response, name: &str) -> Option<String> {
     response.headers().get(name)?.to_str().ok().map(ToOwned::to_owned)
 }
 
-/// The address in `<…>; rel="next"`, if it is of the same registry.
-fn next_page(link: &str, url: &Url) -> Option<Url> {
-    let (address, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
-    let next = url.join(address).ok()?;
-    (rest.contains("next") && next.origin() == url.origin()).then_some(next)
+/// The address in `<…>; rel="next"` (RFC 8288). It has to be of the same registry, and another one than this.
+fn next_page(link: &str, url: &Url) -> Result<Option<Url>, RegistryError> {
+    let Some((address, parameters)) = link.trim().strip_prefix('<').and_then(|link| link.split_once('>')) else {
+        return Ok(None);
+    };
+    let is_next = |parameter: &str| matches!(parameter.trim(), "rel=\"next\"" | "rel=next");
+    if !parameters.split(';').any(is_next) {
+        return Ok(None);
+    }
+    match url.join(address) {
+        Ok(next) if next.origin() == url.origin() && next != *url => Ok(Some(next)),
+        _ => Err(RegistryError::Answer { url: shown(url), problem: "its list goes on somewhere else".to_owned() }),
+    }
 }

@@ -1,24 +1,24 @@
 //! Writing to a registry: blobs, manifests, and what refers to an image.
 
 use super::auth::Action;
-use super::client::{Ask, Body};
-use super::pull::{BlobStream, Resolved, fallback_tag};
+use super::client::{Ask, Body, refusal};
+use super::pull::{BlobStream, CONTENT_DIGEST, Resolved, fallback_tag, is_digest_of};
+use super::reach::shown;
 use super::{Registry, RegistryError};
 use bytes::Bytes;
 use formats::crypto::Digest;
 use formats::oci::{Descriptor, INDEX, ImageIndex, ImageManifest, MANIFEST, Manifest, Repository};
-use futures_util::stream;
+use futures_util::stream::{self, StreamExt as _};
 use reqwest::{Method, header};
 use std::fs::File;
 use std::io::Read as _;
-use std::time::{Duration, Instant};
+use std::mem::discriminant;
+use std::time::Instant;
 use url::Url;
 use waxseal_formats as formats;
 
 /// How often a tag is written that others write as well.
 const ATTEMPTS: usize = 12;
-/// Shortest time after which a tag is read again that was written.
-const SETTLE: Duration = Duration::from_millis(100);
 /// How much of a file is sent at once, in bytes.
 const PART_LEN: usize = 256 << 10;
 
@@ -67,7 +67,7 @@ impl Registry {
         let parts = stream::try_unfold(from, |mut from| async move {
             Ok::<_, RegistryError>(from.next().await?.map(|part| (part, from)))
         });
-        self.upload(repository, &blob.digest, blob.size, Body::Stream(reqwest::Body::wrap_stream(parts))).await
+        self.upload(repository, &blob.digest, blob.size, Body::Stream(parts.boxed())).await
     }
 
     /// Writes a blob that is in a file.
@@ -77,11 +77,11 @@ impl Registry {
     pub async fn push_file(&self, repository: &Repository, blob: &Descriptor, file: File) -> Result<(), RegistryError> {
         let parts = stream::try_unfold(file, |mut file| async move {
             let mut part = vec![0; PART_LEN];
-            let read = file.read(&mut part)?;
+            let read = file.read(&mut part).map_err(|error| RegistryError::File(error.to_string()))?;
             part.truncate(read);
-            Ok::<_, std::io::Error>((read > 0).then_some((Bytes::from(part), file)))
+            Ok::<_, RegistryError>((read > 0).then_some((Bytes::from(part), file)))
         });
-        self.upload(repository, &blob.digest, blob.size, Body::Stream(reqwest::Body::wrap_stream(parts))).await
+        self.upload(repository, &blob.digest, blob.size, Body::Stream(parts.boxed())).await
     }
 
     /// Has a registry take a blob from another repository of its own. Whether it did.
@@ -104,7 +104,7 @@ impl Registry {
     }
 
     /// Sends a blob in one piece (distribution-spec "POST then PUT").
-    async fn upload(
+    pub(super) async fn upload(
         &self,
         repository: &Repository,
         digest: &Digest,
@@ -115,7 +115,7 @@ impl Registry {
         let url = self.address(repository, "blobs/uploads/").await?;
         let ask = self.put(Method::POST, repository, url.clone(), Vec::new(), Body::Bytes(Bytes::new()));
         let response = self.demand(ask, &what, &[202]).await?;
-        let unusable = |problem: &str| RegistryError::Answer { url: url.to_string(), problem: problem.to_owned() };
+        let unusable = |problem: &str| RegistryError::Answer { url: shown(&url), problem: problem.to_owned() };
         let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
         let location = location.and_then(|location| url.join(location).ok());
         let mut location = location.ok_or_else(|| unusable("it does not say where the blob goes"))?;
@@ -128,34 +128,29 @@ impl Registry {
             let ask = Ask { moves_blob: true, ..self.put(Method::PUT, repository, location, headers, body) };
             return self.demand(ask, &what, &[201, 202, 204]).await.map(drop);
         }
-        self.upload_elsewhere(&url, location, headers, body).await
+        self.upload_elsewhere(repository, &url, location, headers, body).await
     }
 
     /// Where a registry has its blobs sent to somebody else, that one does not hear the credentials (CVE-2026-50151).
     async fn upload_elsewhere(
         &self,
+        repository: &Repository,
         registry: &Url,
         location: Url,
         headers: Vec<(header::HeaderName, String)>,
         body: Body,
     ) -> Result<(), RegistryError> {
-        let unusable = |problem: &str| RegistryError::Answer { url: registry.to_string(), problem: problem.to_owned() };
-        let secure = location.scheme() == "https" || self.may_be_plain(&location);
-        if !secure || super::client::loopback_of_another(registry, &location) {
-            return Err(unusable("it has blobs sent to somewhere that is not https"));
-        }
-        let mut request = self.client(&location).put(location.clone());
+        self.follow(registry, &location)?;
+        let mut request = self.client_for(registry, &location).put(location.clone());
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let request = match body {
-            Body::Bytes(bytes) => request.body(bytes),
-            Body::Stream(stream) => request.body(stream),
-        };
-        let response = super::client::send(request, location.as_str()).await?;
-        let status = response.status().as_u16();
-        let (url, message) = (location.to_string(), String::new());
-        if response.status().is_success() { Ok(()) } else { Err(RegistryError::Refused { url, status, message }) }
+        let response = self.dispatch(request, body, &location, true).await?;
+        if response.status().is_success() {
+            return Ok(());
+        }
+        let what = format!("place for a blob at {}", shown(&location));
+        Err(refusal(response, repository.registry().to_owned(), &what).await)
     }
 
     /// Writes a manifest under a tag or its digest.
@@ -170,10 +165,20 @@ impl Registry {
         bytes: Bytes,
     ) -> Result<Pushed, RegistryError> {
         let digest = Descriptor::of(media_type, &bytes).digest;
+        let what = format!("{repository}:{name}");
+        if Digest::parse(name).is_none() {
+            repository.with_tag(name)?;
+        } else if !is_digest_of(name, &bytes) {
+            return Err(RegistryError::Digest { what, found: digest });
+        }
         let url = self.address(repository, &format!("manifests/{name}")).await?;
         let headers = vec![(header::CONTENT_TYPE, media_type.to_owned())];
-        let ask = self.put(Method::PUT, repository, url, headers, Body::Bytes(bytes));
-        let response = self.demand(ask, &format!("{repository}:{name}"), &[200, 201, 202]).await?;
+        let ask = self.put(Method::PUT, repository, url, headers, Body::Bytes(bytes.clone()));
+        let response = self.demand(ask, &what, &[200, 201, 202]).await?;
+        let stated = response.headers().get(CONTENT_DIGEST).and_then(|stated| stated.to_str().ok());
+        if stated.is_some_and(|stated| !is_digest_of(stated, &bytes)) {
+            return Err(RegistryError::Digest { what, found: digest });
+        }
         Ok(Pushed { digest, subject_noted: response.headers().contains_key("oci-subject") })
     }
 
@@ -239,6 +244,11 @@ impl Registry {
                 Err(error) => return Err(error),
             };
             let Some(merged) = merge(current.as_ref()) else { return Ok(()) };
+            // Somebody else's image, or list, under a name that happens to be the same.
+            if current.is_some_and(|current| discriminant(&current) != discriminant(&merged.manifest)) {
+                let problem = format!("{tag} names something else, which is not written over");
+                return Err(RegistryError::Answer { url: repository.to_string(), problem });
+            }
             let start = Instant::now();
             for blob in merged.blobs {
                 self.push_blob(repository, blob).await?;
@@ -249,8 +259,8 @@ impl Registry {
             };
             self.push_manifest(repository, tag, media_type, document.into()).await?;
             // Whoever read the tag before it was written writes over it about now.
-            tokio::time::sleep(SETTLE.max(start.elapsed().saturating_mul(3)).saturating_add(super::client::jitter()))
-                .await;
+            let settle = self.inner.settings.pace.settle.max(start.elapsed().saturating_mul(3));
+            tokio::time::sleep(settle.saturating_add(super::client::jitter(settle))).await;
         }
         Err(RegistryError::Lost { tag: reference.to_string(), attempts: ATTEMPTS })
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use waxseal_formats::code::Code;
 use waxseal_formats::crypto::Secret;
 use waxseal_formats::oci::{OciError, Reference, Repository};
-use waxseal_io::registry::{Credentials, Registry, RegistrySettings};
+use waxseal_io::registry::{Credentials, Pace, Registry, RegistrySettings};
 
 /// Exit status when an image has no signatures, as in cosign.
 pub const EXIT_UNSIGNED: u8 = 10;
@@ -89,6 +89,7 @@ impl RegistryArgs {
             client,
             credentials,
             token_hosts: self.registry_token_host.clone(),
+            pace: Pace::default(),
         })
     }
 
