@@ -1,9 +1,11 @@
 //! Every bundle and every old signature of the recorded private instance, through the binary.
 
-use super::{last_line, waxseal};
+use super::{command, last_line, waxseal};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use waxseal_formats::trusted_root::TrustedRoot;
+use waxseal_formats::x509::Certificate;
 use waxseal_testkit::{Artifact, ExpectedCase, ExpectedVerdict, Signer, Vectors, vectors};
 
 /// The predicate type of what the file holds, if it is an attestation.
@@ -200,4 +202,52 @@ fn a_statement_counts_for_what_it_says_only() {
         ],
     );
     super::assert_refused(&output, 1, "statement.predicate-type");
+}
+
+#[test]
+fn cosigns_variables_say_whom_to_trust() {
+    let Some(vectors) = vectors() else { return };
+    let home = tempfile::tempdir().expect("directory");
+    let path = |name: &str| vectors.path(&format!("private-instance/{name}")).display().to_string();
+    let root = TrustedRoot::from_json(&vectors.read("private-instance/trusted_root.json")).expect("root");
+    let file = |name: &str, text: String| {
+        let path = home.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    let (bundle, artifact) = (path("legacy/c2-r1-old.bundle"), path("artifacts/cosign2-1.txt"));
+    let verify = |variables: &[(&str, std::path::PathBuf)]| {
+        let mut command = command(
+            home.path(),
+            &[
+                "verify-blob",
+                "--certificate-identity",
+                "alice@corp.example",
+                "--certificate-oidc-issuer",
+                "http://127.0.0.1:7480/idp",
+                "--bundle",
+                &bundle,
+                &artifact,
+            ],
+        );
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        command.output().expect("waxseal runs")
+    };
+    let authorities = file("ca.pem", root.certificate_authorities[0].chain.iter().map(Certificate::to_pem).collect());
+    let entry: Value = serde_json::from_slice(&vectors.read("private-instance/legacy/c2-r1-old.bundle")).expect("JSON");
+    let log_id = entry["rekorBundle"]["Payload"]["logID"].as_str().expect("a log");
+    let log = root.tlogs.iter().find(|log| hex::encode(&log.log_id) == log_id).expect("the log");
+    let variables = [
+        ("SIGSTORE_ROOT_FILE", authorities),
+        ("SIGSTORE_REKOR_PUBLIC_KEY", file("rekor.pub", log.public_key.to_pem())),
+        ("SIGSTORE_CT_LOG_PUBLIC_KEY_FILE", file("ct.pub", root.ctlogs[0].public_key.to_pem())),
+    ];
+    let output = verify(&variables);
+    assert!(output.status.success(), "{}", last_line(&output));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("warning: SIGSTORE_ROOT_FILE replaces"));
+    super::assert_refused(&verify(&variables[1..]), 1, "certificate.chain");
+    super::assert_refused(&verify(&variables[..1]), 1, "log.unknown");
+    super::assert_refused(&verify(&variables[..2]), 1, "sct.untrusted-log");
+    let unpinned = verify(&[("TUF_MIRROR", "http://127.0.0.1:9/tuf".into())]);
+    super::assert_refused(&unpinned, 1, "trusted-root.unpinned");
 }

@@ -4,6 +4,7 @@
 //! here fails on a time.
 
 mod figures;
+mod images;
 mod issue;
 mod loader;
 mod log;
@@ -45,6 +46,8 @@ enum What {
     Stamp(Binary),
     /// One signature from end to end, the first one of a new instance, and the memory of an idle one
     Sign(Binary),
+    /// Fifty images of one registry that is far away
+    Images(Binary),
 }
 
 /// What is measured.
@@ -63,6 +66,7 @@ impl What {
             Self::Issue(binary) => (binary, issue::measure),
             Self::Stamp(binary) => (binary, stamp::measure),
             Self::Sign(binary) => (binary, sign::measure),
+            Self::Images(binary) => (binary, images::measure),
         };
         measure(&built(root, binary.waxseal.as_ref())?, folder, primitives)
     }

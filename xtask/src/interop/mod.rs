@@ -6,7 +6,7 @@
 //! subprocesses in homes of their own.
 
 mod certificate;
-mod command;
+pub(crate) mod command;
 mod edit;
 mod files;
 mod fulcio;
@@ -141,6 +141,30 @@ pub(crate) fn with_instance<T>(
         .with("issuer", format!("{}{}", instance.origin, who.issuer_path()));
     let token = site.run(Program::Waxseal, who.token(), &variables)?.demand()?;
     work(&variables.with("token", token.stdout.trim()))
+}
+
+/// An instance that takes anybody's entries, and a registry, for who measures.
+pub(crate) struct Registries {
+    pub site: Site,
+    /// What is trusted, and where the instance is.
+    pub variables: Variables,
+    pub registry: registries::Place,
+    /// Kept for its end.
+    pub _instance: Instance,
+}
+
+impl Registries {
+    pub(crate) fn start(waxseal: &Path, folder: &Path) -> anyhow::Result<Self> {
+        let mut parts = Parts::ready(&parts_folder(None)?, false)?;
+        parts.insert(Program::Waxseal, waxseal.canonicalize().with_context(|| waxseal.display().to_string())?);
+        let site = Site::new(folder.to_owned(), parts)?;
+        let http = Http::new()?;
+        let instance = Instance::start(&site, &http, &Options { writes: Some("any"), ..Options::default() })?;
+        let variables = instance.trust_material(&site, &http)?;
+        site.run(Program::Waxseal, "trust add {origin} --root {root}", &variables)?.demand()?;
+        let registry = registries::referrers_registry(&site)?;
+        Ok(Self { site, variables, registry, _instance: instance })
+    }
 }
 
 /// The folder of the other programs: the one that was named, or one in the home directory.

@@ -11,9 +11,9 @@ pub(super) const HTPASSWD: &str = "robot:$2b$04$Qt7EMyiDb46GJgWSZE9pcOIcNYubEjSc
 pub(super) const PASSWORD: &str = "open-sesame";
 
 /// A registry that runs.
-pub(super) struct Place {
+pub(crate) struct Place {
     pub(super) name: &'static str,
-    pub(super) address: String,
+    pub(crate) address: String,
     /// Kept for its end.
     _server: Server,
 }

@@ -1,6 +1,6 @@
 //! Flags that several commands share, with cosign's names.
 
-use crate::cli::{Failure, Output, keys, trust};
+use crate::cli::{Failure, Output, keys, trust, trust_environment};
 use crate::client::policy::Policies;
 use crate::client::trust::{Freshness, Pinned, TrustStore};
 use crate::client::{PUBLIC_GOOD_TRUSTED_ROOT, key, verify};
@@ -168,11 +168,12 @@ pub struct TrustArgs {
 impl TrustArgs {
     /// Whether somebody said whose trusted root it is.
     #[must_use]
-    pub const fn is_given(&self) -> bool {
-        self.trusted_root.is_some() || self.instance.is_some()
+    pub fn is_given(&self) -> bool {
+        self.trusted_root.is_some() || self.instance().is_some()
     }
 
-    /// The trusted root: the file, the pinned instance's, or the one of the public-good instance.
+    /// The trusted root: the file, the pinned instance's, or the one of the public-good instance, with what cosign's variables
+    /// replace in it.
     ///
     /// # Errors
     /// `input.*`, `trusted-root.*`; for an instance that is not pinned, the line that pins it is the hint.
@@ -181,8 +182,8 @@ impl TrustArgs {
         if let Some(path) = &self.trusted_root {
             return verify::read_trusted_root(path).map_err(failure);
         }
-        if let Some(instance) = &self.instance {
-            let pinned = TrustStore::of_user().and_then(|store| store.pinned(instance, system::now()));
+        if let Some(instance) = self.instance() {
+            let pinned = TrustStore::of_user().and_then(|store| store.pinned(&instance, system::now()));
             let pinned = pinned.map_err(trust::failure)?;
             if let Freshness::StaleSince(time) = pinned.freshness {
                 let since = format_time(time);
@@ -193,8 +194,19 @@ impl TrustArgs {
             }
             return Ok(pinned.trusted_root);
         }
-        TrustedRoot::from_json(PUBLIC_GOOD_TRUSTED_ROOT)
-            .map_err(|error| Failure::new(Code::TRUSTED_ROOT_MALFORMED, error.to_string()))
+        let public = TrustedRoot::from_json(PUBLIC_GOOD_TRUSTED_ROOT)
+            .map_err(|error| Failure::new(Code::TRUSTED_ROOT_MALFORMED, error.to_string()))?;
+        let (root, used) = trust_environment::replaced(public, |name| std::env::var(name).ok())?;
+        for name in used {
+            Output::Text.say(&format!("warning: {name} replaces a part of the public instance's trusted root"));
+        }
+        Ok(root)
+    }
+
+    /// The pinned instance: the one that was named, else the one whose TUF repository cosign's variable names.
+    fn instance(&self) -> Option<String> {
+        let mirror = || std::env::var(trust_environment::MIRROR).ok().filter(|mirror| !mirror.is_empty());
+        self.instance.clone().or_else(|| if self.trusted_root.is_some() { None } else { mirror() })
     }
 
     /// The pinned instance of `--instance`, refreshed: for signing.
@@ -202,10 +214,10 @@ impl TrustArgs {
     /// # Errors
     /// `trusted-root.*`, `network.unreachable`.
     pub async fn fresh(&self) -> Result<Option<Pinned>, Failure> {
-        let Some(instance) = &self.instance else { return Ok(None) };
+        let Some(instance) = self.instance() else { return Ok(None) };
         let store = TrustStore::of_user().map_err(trust::failure)?;
-        let transport = Http::new(store.plain_http(instance).map_err(trust::failure)?);
-        store.fresh(&transport, instance, system::now()).await.map(Some).map_err(trust::failure)
+        let transport = Http::new(store.plain_http(&instance).map_err(trust::failure)?);
+        store.fresh(&transport, &instance, system::now()).await.map(Some).map_err(trust::failure)
     }
 }
 

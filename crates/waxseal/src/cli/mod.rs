@@ -32,6 +32,7 @@ pub mod signing_config;
 pub mod token;
 pub mod tree;
 pub mod trust;
+pub mod trust_environment;
 pub mod trusted_root;
 pub mod up;
 pub mod verify;

@@ -102,7 +102,10 @@ impl ServiceArgs {
     /// `usage` if something is missing; `input.*` and `trusted-root.*` for the files and the pinned instance.
     pub async fn setup(&self, trust: &TrustArgs, purpose: Purpose) -> Result<Setup, Failure> {
         let allowed = if self.allow_http { PlainHttp::Allowed } else { PlainHttp::LoopbackOnly };
-        if let Some(pinned) = trust.fresh().await? {
+        let named = self.signing_config.is_some()
+            || [&self.fulcio_url, &self.rekor_url, &self.timestamp_server_url].iter().any(|url| url.is_some());
+        // Flags are stronger than the variable that names an instance.
+        if let Some(pinned) = if named { None } else { trust.fresh().await? } {
             let config = pinned.signing_config.ok_or_else(|| {
                 Failure::new(Code::INPUT_MALFORMED, format!("{} publishes no signing config", pinned.url))
             })?;

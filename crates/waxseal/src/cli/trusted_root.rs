@@ -199,7 +199,9 @@ fn log(flag: &'static str, text: &str, warnings: &mut Vec<String>) -> Result<Tra
     })
 }
 
-fn malformed(path: &Path, problem: &str) -> Failure {
+/// `input.malformed` about a file.
+#[must_use]
+pub fn malformed(path: &Path, problem: &str) -> Failure {
     Failure::new(Code::INPUT_MALFORMED, format!("{}: {problem}", path.display()))
 }
 

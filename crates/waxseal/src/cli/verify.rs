@@ -26,8 +26,6 @@ use waxseal_verify::bundle::{Policy, SignerEvidence};
 const EXIT_NO_MATCH: u8 = 12;
 /// Exit status when a signature has no certificate and one was asked for, as in cosign.
 const EXIT_NO_CERTIFICATE: u8 = 13;
-/// Images that are verified at the same time.
-const IMAGES_AT_ONCE: usize = 32;
 
 /// Verify images in a registry, or in a folder that `save` wrote. Only the registry is asked; all else is in the signatures and in the
 /// trusted root.
@@ -70,9 +68,9 @@ pub struct DemandArgs {
     /// Accepted for cosign's sake: that a signature is about the image is always checked.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
     pub check_claims: Option<bool>,
-    /// Accepted for cosign's sake.
-    #[arg(long, value_name = "NUMBER", hide = true)]
-    pub max_workers: Option<u16>,
+    /// How many images are verified at the same time.
+    #[arg(long, value_name = "NUMBER", default_value_t = 32, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub max_workers: u8,
 }
 
 impl DemandArgs {
@@ -138,7 +136,7 @@ impl<'a> Verifier<'a> {
     ) -> impl Stream<Item = (&'s String, Result<VerifiedImage, Failure>)> {
         stream::iter(names)
             .map(move |name| async move { (name, self.verify(name, wanted).await) })
-            .buffered(IMAGES_AT_ONCE)
+            .buffered(usize::from(self.demand.max_workers))
     }
 
     /// Verifies one image, by its name or, of local ones, its folder.

@@ -289,7 +289,7 @@ impl TrustStore {
         }
         let url = normal_url(instance)?;
         for name in self.names()? {
-            if self.record(&name).is_ok_and(|record| record.url == url) {
+            if self.record(&name).is_ok_and(|record| record.url == url || record.mirror == url) {
                 return Ok(name);
             }
         }

@@ -1,10 +1,13 @@
 //! The demo identity provider of `up`: two OpenID issuers in this process, so that a first signature needs no login
-//! service. Never part of a production instance.
+//! service, and interactive clients have something to log in at. Never part of a production instance.
 //!
 //! Its keys vouch for anybody, so its guards are: it answers to loopback names and its own origin only (a web page whose
 //! name was rebound to 127.0.0.1 has another `Host`), it sends no CORS headers, and every token costs the owner secret.
 
 pub mod claims;
+mod grants;
+mod oauth;
+mod pages;
 pub mod secret;
 
 use crate::server::gateway::read_body;
@@ -16,6 +19,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 
 use claims::{IssuerKind, MintError, MintRequest};
+use grants::Grants;
 use secret::SecretError;
 use serde_json::json;
 use std::fs::DirBuilder;
@@ -48,6 +52,7 @@ pub struct Idp {
     key_id: String,
     keys: JwkSet,
     secret: Secret<String>,
+    grants: Grants,
 }
 
 /// Why the provider cannot start.
@@ -101,7 +106,8 @@ impl Idp {
         let material = JwkMaterial::of(key.public_key()).map_err(|error| SignerError::Key(error.to_string()))?;
         let keys =
             JwkSet::new(vec![Jwk { key_id: Some(key_id.clone()), algorithm: Some(ALGORITHM.to_owned()), material }]);
-        Ok(Self { origin: origin.to_owned(), key, key_id, keys, secret: secret::load_or_create(data_dir)? })
+        let secret = secret::load_or_create(data_dir)?;
+        Ok(Self { origin: origin.to_owned(), key, key_id, keys, secret, grants: Grants::default() })
     }
 
     /// The URL of one of the issuers.
@@ -138,23 +144,26 @@ impl Idp {
             let keys = |State(idp): State<Arc<Self>>| async move { Json(idp.keys.to_json()) };
             routes = routes
                 .route(&format!("{path}/.well-known/openid-configuration"), get(discovery))
-                .route(&format!("{path}/keys"), get(keys));
+                .route(&format!("{path}/keys"), get(keys))
+                .merge(oauth::routes(kind));
         }
         let guarded = routes.layer(middleware::from_fn_with_state(Arc::clone(&self), guard));
         guarded.with_state(self)
     }
 
-    /// OpenID Connect Discovery 1.0 §3. Endpoints for logins are not there, so they are not named.
+    /// OpenID Connect Discovery 1.0 §3.
     fn discovery(&self, kind: IssuerKind) -> serde_json::Value {
         let issuer = self.issuer(kind);
-        json!({
+        let mut discovery = oauth::metadata(&issuer);
+        let general = json!({
             "jwks_uri": format!("{issuer}/keys"),
             "issuer": issuer,
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": [ALGORITHM],
-            "code_challenge_methods_supported": ["S256"],
-            "claims_supported": ["iss", "sub", "aud", "exp", "iat", "nbf", "email", "email_verified"],
-        })
+            "claims_supported": ["iss", "sub", "aud", "exp", "iat", "nbf", "email", "email_verified", "nonce"],
+        });
+        discovery.extend(general.as_object().cloned().unwrap_or_default());
+        discovery.into()
     }
 
     /// Is this the `Host` of a request that was meant for us?
@@ -316,7 +325,7 @@ mod tests {
             let (status, discovery) = ask(&idp, get(&format!("{path}/.well-known/openid-configuration"), HOST)).await;
             assert_eq!((status, discovery["issuer"].as_str()), (StatusCode::OK, Some(token.issuer())));
             for endpoint in ["authorization_endpoint", "token_endpoint", "device_authorization_endpoint"] {
-                assert!(discovery.get(endpoint).is_none(), "it does not exist");
+                assert!(discovery[endpoint].as_str().is_some_and(|url| url.starts_with(token.issuer())), "{discovery}");
             }
             let keys = discovery["jwks_uri"].as_str().expect("a URL").strip_prefix(ORIGIN).expect("ours");
             let (_, keys) = ask(&idp, get(keys, HOST)).await;
