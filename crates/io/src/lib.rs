@@ -1,5 +1,6 @@
 //! The outside world: each trait beside its implementations.
 
+pub mod browser;
 pub mod disk;
 pub mod file;
 pub mod index;

@@ -53,6 +53,9 @@ pub enum Reach {
     /// Public addresses only: its URL was taken from another server's answer (CVE-2026-49478 and its like). No proxy is
     /// used, because the addresses that a proxy connects to cannot be seen.
     Public,
+    /// The metadata service of the cloud that this machine is in, which speaks plain http and is asked without a proxy: its URL is
+    /// ours, or the operator's.
+    Metadata,
 }
 
 /// One request.
@@ -303,6 +306,7 @@ impl Http {
         match request.url.scheme() {
             "https" => {}
             "http" if is_loopback(&request.url) || self.plain_http == PlainHttp::Allowed => {}
+            "http" if request.reach == Reach::Metadata => {}
             "http" => return Err(TransportError::PlainHttp { url: url() }),
             _ => return forbidden("it is neither http nor https"),
         }
@@ -317,10 +321,11 @@ impl Http {
         if let Some(authorities) = &request.authorities {
             return match request.reach {
                 Reach::Anywhere => self.private(authorities).map_err(|reason| unreachable(&reason)),
-                Reach::Public => forbidden("it has certificate authorities of its own"),
+                Reach::Public | Reach::Metadata => forbidden("it has certificate authorities of its own"),
             };
         }
         let client = match request.reach {
+            Reach::Metadata => self.loopback.get_or_init(|| build(builder().no_proxy())),
             Reach::Anywhere if is_loopback(&request.url) => self.loopback.get_or_init(|| build(builder().no_proxy())),
             Reach::Anywhere => self.general.get_or_init(|| build(builder())),
             Reach::Public if literal.is_some_and(|address| !is_public(address)) => {

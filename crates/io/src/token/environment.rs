@@ -6,6 +6,7 @@ const VARIABLE: &str = "SIGSTORE_ID_TOKEN";
 
 /// Always a token, never the name of a file.
 pub(super) const SOURCE: AmbientSource = AmbientSource {
+    id: "envvar",
     name: VARIABLE,
     about: "the environment variable SIGSTORE_ID_TOKEN",
     detect: |variables| variables(VARIABLE).is_some(),

@@ -14,6 +14,7 @@ const MAX_ANSWER_LEN: usize = 2 * MAX_TOKEN_LEN;
 
 /// A job that was not given the permission is one too, so that it can be told.
 pub(super) const SOURCE: AmbientSource = AmbientSource {
+    id: "github-actions",
     name: NAME,
     about: "a GitHub Actions job with the permission `id-token: write`",
     detect: |variables| variables("ACTIONS_ID_TOKEN_REQUEST_URL").or_else(|| variables("GITHUB_ACTIONS")).is_some(),

@@ -2,8 +2,12 @@
 //!
 //! A source of ambient tokens is one file in this folder and one row in [`AMBIENT`].
 
+mod buildkite;
+mod circleci;
 mod environment;
+mod file;
 mod github_actions;
+mod google;
 
 use crate::transport::{Transport, TransportError};
 use formats::code::Code;
@@ -31,6 +35,8 @@ type Pending<'a> = Pin<Box<dyn Future<Output = Result<String, TokenError>> + Sen
 
 /// A source that offers tokens by itself.
 pub struct AmbientSource {
+    /// Its name on the command line, cosign's.
+    pub id: &'static str,
     /// Its name in messages.
     pub name: &'static str,
     /// What it is, for help.
@@ -41,15 +47,31 @@ pub struct AmbientSource {
     fetch: for<'a> fn(Variables<'a>, &'a dyn Transport, &'a str) -> Pending<'a>,
 }
 
-/// The sources, in the order in which they are looked for.
-pub const AMBIENT: [AmbientSource; 2] = [environment::SOURCE, github_actions::SOURCE];
+/// The sources, in the order in which they are looked for. GitLab's jobs are among the first one's users.
+pub const AMBIENT: [AmbientSource; 7] = [
+    environment::SOURCE,
+    github_actions::SOURCE,
+    buildkite::SOURCE,
+    circleci::SOURCE,
+    file::SOURCE,
+    google::IMPERSONATION,
+    google::IDENTITY,
+];
 
 /// Why there is no token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Nothing was given and nothing is offered.
-    #[error("no identity token: none was given, and there is neither SIGSTORE_ID_TOKEN nor a CI job that offers one")]
+    #[error(
+        "no identity token: none was given, and there is neither SIGSTORE_ID_TOKEN nor a CI job or machine that offers one"
+    )]
     None,
+    /// No source is called so.
+    #[error("no source of identity tokens is called {name:?}: there are {}", AMBIENT.map(|source| source.id).join(", "))]
+    Unknown {
+        /// What was asked for.
+        name: String,
+    },
     /// The file cannot be read.
     #[error("the identity token file {path} cannot be read: {reason}")]
     File {
@@ -89,7 +111,7 @@ impl TokenError {
     #[must_use]
     pub const fn code(&self) -> Code {
         match self {
-            Self::None => Code::USAGE,
+            Self::None | Self::Unknown { .. } => Code::USAGE,
             Self::File { .. } => Code::INPUT_UNREADABLE,
             Self::Malformed { .. } => Code::TOKEN_MALFORMED,
             Self::Transport { source, .. } => source.code(),
@@ -98,21 +120,35 @@ impl TokenError {
     }
 }
 
-/// The token to use: `given` (a token, or the name of a file that holds one), else that of the first ambient source that
-/// is there, for `audience`.
+/// Where a token is looked for.
+#[derive(Clone, Copy, Default)]
+pub struct Wanted<'a> {
+    /// A token, or the name of a file that holds one.
+    pub given: Option<&'a str>,
+    /// The one source to ask, by its [id](AmbientSource::id).
+    pub source: Option<&'a str>,
+}
+
+/// The token to use: the given one, else that of the first ambient source that is there, for `audience`.
 ///
 /// # Errors
 /// [`TokenError`].
 pub async fn identity_token(
-    given: Option<&str>,
+    wanted: Wanted<'_>,
     variables: Variables<'_>,
     transport: &dyn Transport,
     audience: &str,
 ) -> Result<Secret<String>, TokenError> {
-    if let Some(given) = given {
+    if let Some(given) = wanted.given {
         return explicit(given);
     }
-    let source = AMBIENT.iter().find(|source| (source.detect)(variables)).ok_or(TokenError::None)?;
+    let source = match wanted.source {
+        Some(name) => {
+            let named = AMBIENT.iter().find(|source| source.id == name);
+            named.ok_or_else(|| TokenError::Unknown { name: name.to_owned() })?
+        }
+        None => AMBIENT.iter().find(|source| (source.detect)(variables)).ok_or(TokenError::None)?,
+    };
     checked(source.name, (source.fetch)(variables, transport, audience).await?)
 }
 
@@ -143,7 +179,7 @@ fn checked(origin: &str, token: String) -> Result<Secret<String>, TokenError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{AUDIENCE, TokenError, identity_token};
+    use super::{AMBIENT, AUDIENCE, TokenError, Wanted, identity_token};
     use crate::transport::replay::Replay;
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -160,7 +196,8 @@ mod tests {
     async fn find(given: Option<&str>, variables: &[(&str, &str)], replay: &Replay) -> Result<String, TokenError> {
         let variables: HashMap<String, String> =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let found = identity_token(given, &|name| variables.get(name).cloned(), replay, AUDIENCE).await;
+        let wanted = Wanted { given, source: None };
+        let found = identity_token(wanted, &|name| variables.get(name).cloned(), replay, AUDIENCE).await;
         found.map(|token| token.expose().clone())
     }
 
@@ -246,5 +283,102 @@ mod tests {
             let error = find(None, &[("ACTIONS_ID_TOKEN_REQUEST_URL", url), ACTIONS[1]], &Replay::new()).await;
             assert!(error.is_err(), "{url}");
         }
+    }
+
+    async fn of(source: &str, variables: &[(&str, &str)], replay: &Replay) -> Result<String, TokenError> {
+        let variables: HashMap<String, String> =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let wanted = Wanted { given: None, source: Some(source) };
+        let found = identity_token(wanted, &|name| variables.get(name).cloned(), replay, AUDIENCE).await;
+        found.map(|token| token.expose().clone())
+    }
+
+    #[tokio::test]
+    async fn a_source_can_be_named() {
+        let none = Replay::new();
+        let es = token("ES256");
+        assert_eq!(of("envvar", &[("SIGSTORE_ID_TOKEN", &es)], &none).await, Ok(es.clone()));
+        // The others are not looked at, and one that is not there says so.
+        let error = of("github-actions", &[("SIGSTORE_ID_TOKEN", &es)], &none).await.expect_err("no job");
+        assert_eq!(error.code(), Code::NETWORK_REFUSED);
+        let error = of("nobody", &[], &none).await.expect_err("unknown");
+        assert_eq!(error.code(), Code::USAGE);
+        assert!(AMBIENT.iter().all(|source| error.to_string().contains(source.id)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn buildkites_agent_is_asked_for_the_job() {
+        const URL: &str = "https://agent.buildkite.example/v3/jobs/1/oidc/tokens";
+        let job = [
+            ("BUILDKITE_AGENT_ACCESS_TOKEN", "agent-token"),
+            ("BUILDKITE_AGENT_ENDPOINT", "https://agent.buildkite.example/v3/"),
+            ("BUILDKITE_JOB_ID", "1"),
+        ];
+        let replay = Replay::new();
+        replay.answer("POST", URL, 200, format!(r#"{{"token":"{}"}}"#, token("RS256")));
+        assert_eq!(find(None, &job, &replay).await, Ok(token("RS256")));
+        let asked = replay.asked();
+        assert_eq!(asked[0].header_value("authorization"), Some("Token agent-token"));
+        for (status, body) in [(401, "no"), (200, "{}"), (200, "<html>")] {
+            let replay = Replay::new();
+            replay.answer("POST", URL, status, body);
+            let error = find(None, &job, &replay).await.expect_err("refused");
+            assert_eq!(error.code(), Code::NETWORK_REFUSED);
+            assert!(!error.to_string().contains("agent-token"));
+        }
+        let error = of("buildkite-agent", &job[..1], &Replay::new()).await.expect_err("no job");
+        assert!(error.to_string().contains("BUILDKITE_JOB_ID"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn googles_metadata_service_vouches_for_its_machine() {
+        const IDENTITY: &str = "http://metadata.example/computeMetadata/v1/instance/service-accounts/default/identity?audience=sigstore&format=full";
+        const ACCESS: &str = "http://metadata.example/computeMetadata/v1/instance/service-accounts/default/token";
+        const ACCOUNT: &str = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/robot@p.iam.gserviceaccount.com:generateIdToken";
+        let machine = [("GCE_METADATA_HOST", "metadata.example")];
+        let replay = Replay::new();
+        replay.answer("GET", IDENTITY, 200, format!("{}\n", token("RS256")));
+        assert_eq!(find(None, &machine, &replay).await, Ok(token("RS256")));
+        assert_eq!(replay.asked()[0].header_value("metadata-flavor"), Some("Google"));
+
+        let as_robot = [machine[0], ("GOOGLE_SERVICE_ACCOUNT_NAME", "robot@p.iam.gserviceaccount.com")];
+        replay.answer("GET", ACCESS, 200, r#"{"access_token":"access","expires_in":9}"#);
+        replay.answer("POST", ACCOUNT, 200, format!(r#"{{"token":"{}"}}"#, token("ES256")));
+        assert_eq!(find(None, &as_robot, &replay).await, Ok(token("ES256")));
+        let asked = replay.asked();
+        assert_eq!(asked[2].header_value("authorization"), Some("Bearer access"));
+
+        let down = find(None, &machine, &Replay::new()).await.expect_err("down");
+        assert_eq!(down.code(), Code::NETWORK_UNREACHABLE);
+        let replay = Replay::new();
+        replay.answer("GET", IDENTITY, 404, "no account");
+        assert_eq!(find(None, &machine, &replay).await.expect_err("refused").code(), Code::NETWORK_REFUSED);
+        let foreign = [machine[0], ("GOOGLE_SERVICE_ACCOUNT_NAME", "../x")];
+        assert_eq!(find(None, &foreign, &replay).await.expect_err("refused").code(), Code::NETWORK_REFUSED);
+    }
+
+    #[tokio::test]
+    async fn a_program_of_circleci_is_run_within_bounds() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("a folder");
+        let script = folder.path().join("circleci");
+        let path = folder.path().to_str().expect("text");
+        let job = [("CIRCLECI", "true"), ("PATH", path)];
+        for (body, code) in [
+            (format!("test \"$3\" = get && echo {}", token("RS256")), None),
+            ("exit 3".to_owned(), Some(Code::NETWORK_REFUSED)),
+            ("echo hello".to_owned(), Some(Code::TOKEN_MALFORMED)),
+            (
+                "while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done".to_owned(),
+                Some(Code::NETWORK_REFUSED),
+            ),
+        ] {
+            std::fs::write(&script, format!("#!/bin/sh\n{body}\n")).expect("written");
+            std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("set");
+            let found = of("circleci", &job, &Replay::new()).await;
+            assert_eq!(found.as_ref().err().map(TokenError::code), code, "{body}: {found:?}");
+        }
+        std::fs::remove_file(&script).expect("removed");
+        assert_eq!(of("circleci", &job, &Replay::new()).await.expect_err("none").code(), Code::NETWORK_REFUSED);
     }
 }

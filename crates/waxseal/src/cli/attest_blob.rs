@@ -66,7 +66,7 @@ pub async fn run(args: AttestBlobArgs, output: Output) -> Result<(), Failure> {
     };
     let statement = statement(args.predicate.say()?, args.artifact.as_deref(), digest.as_ref())?;
     let purpose = if args.key.is_some() { Purpose::Key } else { Purpose::Identity };
-    let Setup { services, root, audience, transport } = args.services.setup(&args.trust, purpose).await?;
+    let Setup { services, root, audience, login, transport } = args.services.setup(&args.trust, purpose).await?;
     let file = BundleFile::open(&args.bundle).map_err(|error| Failure::file(&args.bundle, &error))?;
     let ceremony = Ceremony { transport: &transport, services: &services, root: &root };
     let what = ToSign::Statement(statement);
@@ -74,7 +74,7 @@ pub async fn run(args: AttestBlobArgs, output: Output) -> Result<(), Failure> {
         let key = key::open(reference).map_err(|error| keys::failure(&error))?;
         ceremony.sign(SignWith::Key(&key), &what).await
     } else {
-        let token = args.token.token(&transport, &audience).await?;
+        let token = args.token.token(&transport, &audience, login.as_ref()).await?;
         ceremony.sign(SignWith::Identity { token: &token, algorithm: args.signing_algorithm }, &what).await
     };
     let Signed { bundle, evidence, .. } = signed.map_err(|error| sign_blob::failure(&error))?;

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use url::Url;
 use waxseal_formats::statement::MAX_STATEMENT_LEN;
 use waxseal_formats::tuf::{MAX_ROOT_LEN, percent_encode};
-use waxseal_io::token::identity_token;
+use waxseal_io::token::{Wanted, identity_token};
 use waxseal_io::transport::{Http, PlainHttp};
 use waxseal_io::{file, system};
 use waxseal_verify::tuf::TufError as VerifyTufError;
@@ -124,7 +124,7 @@ pub async fn run(command: ConformanceCommand, output: Output) -> Result<(), Fail
 
 async fn sign_bundle(args: SignBundleArgs, output: Output) -> Result<(), Failure> {
     let services = ServiceArgs { signing_config: args.signing_config, ..ServiceArgs::default() };
-    let Setup { services, root, audience, transport } = services.setup(&args.trust, Purpose::Identity).await?;
+    let Setup { services, root, audience, transport, .. } = services.setup(&args.trust, Purpose::Identity).await?;
     let what = if args.in_toto {
         let statement = verify::read_bounded(&args.artifact, MAX_STATEMENT_LEN)
             .map_err(|error| Failure::new(error.code(), error.to_string()))?;
@@ -133,7 +133,8 @@ async fn sign_bundle(args: SignBundleArgs, output: Output) -> Result<(), Failure
         ToSign::Blob(args.artifact)
     };
     let file = BundleFile::open(&args.bundle).map_err(|error| Failure::file(&args.bundle, &error))?;
-    let token = identity_token(Some(&args.identity_token), &|_| None, &transport, &audience)
+    let wanted = Wanted { given: Some(&args.identity_token), source: None };
+    let token = identity_token(wanted, &|_| None, &transport, &audience)
         .await
         .map_err(|error| Failure::new(error.code(), error.to_string()))?;
     let ceremony = Ceremony { transport: &transport, services: &services, root: &root };

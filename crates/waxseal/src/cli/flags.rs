@@ -97,6 +97,15 @@ fn either(exact: Option<&str>, regexp: Option<&str>, flag: &str) -> Result<Patte
     }
 }
 
+/// Where the people of an instance log in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoginAt {
+    /// The issuer.
+    pub issuer: String,
+    /// The client id.
+    pub client_id: String,
+}
+
 /// What has to be proven beside the signature and its signer.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ProofArgs {

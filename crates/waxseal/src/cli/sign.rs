@@ -116,7 +116,7 @@ pub async fn sign_images(args: ImageSignArgs, names: &[String], say: &Say, outpu
     if args.bundle.is_some() && (images.len() != 1 || !forms.bundle) {
         return Err(Failure::usage(format!("--bundle takes the bundle of one image, and {} are signed", images.len())));
     }
-    let Setup { services, root, audience, transport } = args.services.setup(&args.trust, purpose).await?;
+    let Setup { services, root, audience, login, transport } = args.services.setup(&args.trust, purpose).await?;
     let file = args.bundle.as_deref().map(BundleFile::open).transpose();
     let file = file.map_err(|error| Failure::file(args.bundle.as_deref().unwrap_or_else(|| "".as_ref()), &error))?;
     let ceremony = Ceremony { transport: &transport, services: &services, root: &root };
@@ -125,7 +125,7 @@ pub async fn sign_images(args: ImageSignArgs, names: &[String], say: &Say, outpu
         let key = key::open(reference).map_err(|error| keys::failure(&error))?;
         sign(&ceremony, SignWith::Key(&key), to_sign, say, forms).await
     } else {
-        let token = args.token.token(&transport, &audience).await?;
+        let token = args.token.token(&transport, &audience, login.as_ref()).await?;
         let with = SignWith::Identity { token: &token, algorithm: args.signing_algorithm };
         sign(&ceremony, with, to_sign, say, forms).await
     };

@@ -1,6 +1,6 @@
 //! `waxseal sign-blob`: a file becomes a file and its bundle.
 
-use crate::cli::flags::TrustArgs;
+use crate::cli::flags::{LoginAt, TrustArgs};
 use crate::cli::identity_token::TokenArgs;
 use crate::cli::keys;
 use crate::cli::verify_blob::summary;
@@ -90,6 +90,8 @@ pub struct Setup {
     pub root: TrustedRoot,
     /// The audience that identity tokens must have.
     pub audience: String,
+    /// Where people log in, if the instance says so.
+    pub login: Option<LoginAt>,
     /// How the services are reached.
     pub transport: Http,
 }
@@ -109,26 +111,34 @@ impl ServiceArgs {
             let config = pinned.signing_config.ok_or_else(|| {
                 Failure::new(Code::INPUT_MALFORMED, format!("{} publishes no signing config", pinned.url))
             })?;
+            let login = pinned
+                .client
+                .as_ref()
+                .filter(|client| !client.oidc_issuer.is_empty())
+                .map(|client| LoginAt { issuer: client.oidc_issuer.clone(), client_id: client.client_id.clone() });
             return Ok(Setup {
                 services: purpose.services(&config)?,
+                login: login.or_else(|| login_at(&config)),
                 root: pinned.trusted_root,
                 audience: pinned.client.map_or_else(|| AUDIENCE.to_owned(), |client| client.audience),
                 transport: Http::new(if self.allow_http { allowed } else { pinned.plain_http }),
             });
         }
-        let services = self.services(purpose)?;
+        let (services, login) = match &self.signing_config {
+            Some(path) => {
+                let document = verify::read_bounded(path, MAX_CONFIG_LEN)
+                    .map_err(|error| Failure::new(error.code(), error.to_string()))?;
+                let config = SigningConfig::from_json(&document)
+                    .map_err(|error| Failure::new(error.code(), format!("{}: {error}", path.display())))?;
+                (purpose.services(&config)?, login_at(&config))
+            }
+            None => (self.services(purpose)?, None),
+        };
         let root = trusted_root(trust, &services)?;
-        Ok(Setup { services, root, audience: AUDIENCE.to_owned(), transport: Http::new(allowed) })
+        Ok(Setup { services, root, audience: AUDIENCE.to_owned(), login, transport: Http::new(allowed) })
     }
 
     fn services(&self, purpose: Purpose) -> Result<Services, Failure> {
-        if let Some(path) = &self.signing_config {
-            let document = verify::read_bounded(path, MAX_CONFIG_LEN)
-                .map_err(|error| Failure::new(error.code(), error.to_string()))?;
-            let config = SigningConfig::from_json(&document)
-                .map_err(|error| Failure::new(error.code(), format!("{}: {error}", path.display())))?;
-            return purpose.services(&config);
-        }
         let missing = match (purpose, &self.fulcio_url, &self.rekor_url, &self.timestamp_server_url) {
             (_, None, None, None) => {
                 return Err(Failure::usage("which instance signs is not said").hint(
@@ -151,6 +161,12 @@ impl ServiceArgs {
         };
         Err(Failure::usage(format!("{missing} is missing: signing needs every service, or a --signing-config")))
     }
+}
+
+/// Where a signing config has people log in: it has no place for a client id.
+fn login_at(config: &SigningConfig) -> Option<LoginAt> {
+    let service = config.oidc(system::now()).ok()?;
+    Some(LoginAt { issuer: service.url.clone(), client_id: AUDIENCE.to_owned() })
 }
 
 impl Purpose {
@@ -181,7 +197,7 @@ pub fn failure(error: &SignError) -> Failure {
 /// Why nothing was signed.
 pub async fn run(args: SignBlobArgs, output: Output) -> Result<(), Failure> {
     let purpose = if args.key.is_some() { Purpose::Key } else { Purpose::Identity };
-    let Setup { services, root, audience, transport } = args.services.setup(&args.trust, purpose).await?;
+    let Setup { services, root, audience, login, transport } = args.services.setup(&args.trust, purpose).await?;
     let file = BundleFile::open(&args.bundle).map_err(|error| Failure::file(&args.bundle, &error))?;
     let ceremony = Ceremony { transport: &transport, services: &services, root: &root };
     let what = ToSign::Blob(args.artifact);
@@ -189,7 +205,7 @@ pub async fn run(args: SignBlobArgs, output: Output) -> Result<(), Failure> {
         let key = key::open(reference).map_err(|error| keys::failure(&error))?;
         ceremony.sign(SignWith::Key(&key), &what).await
     } else {
-        let token = args.token.token(&transport, &audience).await?;
+        let token = args.token.token(&transport, &audience, login.as_ref()).await?;
         ceremony.sign(SignWith::Identity { token: &token, algorithm: args.signing_algorithm }, &what).await
     };
     let Signed { bundle, evidence, .. } = signed.map_err(|error| failure(&error))?;

@@ -3,6 +3,7 @@
 pub mod blob;
 pub mod image;
 pub mod key;
+pub mod login;
 pub mod material;
 pub mod policy;
 pub mod sign;

@@ -13,7 +13,7 @@ use waxseal_formats::code::Code;
 use waxseal_formats::crypto::{HashAlgorithm, Secret};
 use waxseal_formats::tsp::{CertReq, Integer, MAX_TOKEN_LEN, TimeStampReq};
 use waxseal_io::system;
-use waxseal_io::token::{AUDIENCE, TokenError, identity_token, process_environment};
+use waxseal_io::token::{AUDIENCE, TokenError, Wanted, identity_token, process_environment};
 use waxseal_io::transport::{Http, PlainHttp, Request, Transport as _};
 use waxseal_verify::timestamp;
 
@@ -173,18 +173,24 @@ impl Reached {
                     Err(failure) => return failed(failure.code, failure.message),
                 }
             }
-            Signer::Given(given) => match identity_token(Some(&given), &|_| None, &self.transport, audience).await {
-                Ok(token) => token,
-                Err(error) => return failed(error.code(), error.to_string()),
-            },
-            Signer::Ambient => match identity_token(None, &process_environment, &self.transport, audience).await {
-                Ok(token) => token,
-                Err(TokenError::None) => {
-                    let found = "there is no token to sign with: pass one with --identity-token to have it tried";
-                    return Finding::skipped(SUBJECT, found);
+            Signer::Given(given) => {
+                match identity_token(Wanted { given: Some(&given), source: None }, &|_| None, &self.transport, audience)
+                    .await
+                {
+                    Ok(token) => token,
+                    Err(error) => return failed(error.code(), error.to_string()),
                 }
-                Err(error) => return failed(error.code(), error.to_string()),
-            },
+            }
+            Signer::Ambient => {
+                match identity_token(Wanted::default(), &process_environment, &self.transport, audience).await {
+                    Ok(token) => token,
+                    Err(TokenError::None) => {
+                        let found = "there is no token to sign with: pass one with --identity-token to have it tried";
+                        return Finding::skipped(SUBJECT, found);
+                    }
+                    Err(error) => return failed(error.code(), error.to_string()),
+                }
+            }
         };
         match self.ceremony(&token).await {
             Ok(signed) => {
