@@ -191,6 +191,9 @@ impl Site {
         if let Some(passphrase) = variables.value("passphrase") {
             command.env("COSIGN_PASSWORD", passphrase);
         }
+        if let Some(browser) = variables.value("browser") {
+            command.env("BROWSER", browser);
+        }
         let line = line(program, &words, variables.value("token"));
         let run = self.runs.fetch_add(1, Ordering::SeqCst);
         let log = |stream: &str| self.folder.join(format!("logs/{run:04}-{program:?}.{stream}").to_lowercase());

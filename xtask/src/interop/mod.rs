@@ -13,6 +13,7 @@ mod fulcio;
 mod http;
 mod images;
 mod instance;
+mod logins;
 mod logs;
 mod matrix;
 pub(crate) mod parts;
@@ -96,6 +97,12 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     if "files".contains(&arguments.only) {
         println!("\nwhat cosign 2 writes to files");
         let (lines, faults) = files::run(&Site::new(path.join("files"), parts.clone())?)?;
+        lines.iter().for_each(|line| println!("{line}"));
+        wrong.extend(faults);
+    }
+    if "logins".contains(&arguments.only) {
+        println!("\nlogins at the demo provider");
+        let (lines, faults) = logins::run(&Site::new(path.join("logins"), parts.clone())?)?;
         lines.iter().for_each(|line| println!("{line}"));
         wrong.extend(faults);
     }

@@ -45,7 +45,7 @@ pub(super) const fn theirs(name: &'static str, program: Program, words: Words, e
 }
 
 /// What stands for the flags that say whose signature it has to be, or that it has to be somebody else's.
-const WHOM: [(&str, &str); 2] = [
+pub(super) const WHOM: [(&str, &str); 2] = [
     ("{signer}", "--certificate-identity={identity} --certificate-oidc-issuer={issuer}"),
     ("{stranger}", "--certificate-identity={other_identity} --certificate-oidc-issuer={issuer}"),
 ];
