@@ -8,6 +8,7 @@
 
 mod bench;
 mod crash;
+mod differential;
 mod interop;
 mod powercut;
 mod tidy;
@@ -29,6 +30,8 @@ enum Task {
     Tidy,
     /// Have the other clients verify what waxseal signs, and waxseal what they sign
     Interop(interop::Arguments),
+    /// Have our verifier and sigstore-verify's judge the same changed bundles
+    Differential,
     /// Measure what we do against the sum of the primitives that it needs
     Bench(bench::Arguments),
     /// Kill a loaded instance again and again, and find everything that it has acknowledged
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Tidy => tidy::run(&root()),
         Task::Interop(arguments) => interop::run(&root(), &arguments),
+        Task::Differential => differential::run(&root()),
         Task::Bench(arguments) => bench::run(&root(), &arguments),
         Task::Crash(arguments) => crash::run(&root(), &arguments),
         Task::Powercut(arguments) => powercut::run(&root(), &arguments),

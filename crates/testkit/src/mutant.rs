@@ -165,6 +165,79 @@ pub fn mutate(bundle: &mut Value, artifact: &mut Vec<u8>, part: Part, draw: &mut
     }
 }
 
+/// Changes anything at all in a JSON document, covered or not, and says where and how: for comparing readers and verifiers with each
+/// other.
+#[must_use]
+pub fn disturb(document: &mut Value, draw: &mut Draw) -> (String, &'static str) {
+    let mut places = Vec::new();
+    pointers(document, String::new(), &mut places);
+    loop {
+        let place = &places[draw.below(places.len())];
+        let (parent, name) = place.rsplit_once('/').unwrap_or_default();
+        let how = match draw.below(5) {
+            0 => document.pointer_mut(parent).and_then(|parent| remove(parent, name)).map(|()| "removed"),
+            1 => document.pointer_mut(place).map(|value| {
+                *value = Value::Null;
+                "null"
+            }),
+            2 => document.pointer_mut(place).and_then(|value| match value {
+                Value::Array(list) => {
+                    list.push(list.first()?.clone());
+                    Some("its first once more")
+                }
+                Value::String(text) => {
+                    *value = text.parse::<i64>().ok()?.into();
+                    Some("a number instead of text")
+                }
+                _ => None,
+            }),
+            3 => document.pointer_mut(place).and_then(|value| match value {
+                Value::Object(object) => {
+                    object.insert("unknown".to_owned(), 7.into()).is_none().then_some("one more field")
+                }
+                Value::Array(list) => {
+                    list.clear();
+                    Some("emptied")
+                }
+                Value::String(text) => {
+                    text.clear();
+                    Some("emptied")
+                }
+                _ => None,
+            }),
+            _ => text_at(document, place, draw).map(|_| "another character"),
+        };
+        if let Some(how) = how {
+            return (place.clone(), how);
+        }
+    }
+}
+
+/// Every place in a document but its root.
+fn pointers(value: &Value, at: String, found: &mut Vec<String>) {
+    let mut below = |name: &str, value: &Value| {
+        let place = format!("{at}/{name}");
+        found.push(place.clone());
+        pointers(value, place, found);
+    };
+    match value {
+        Value::Object(object) => object.iter().for_each(|(name, value)| below(name, value)),
+        Value::Array(list) => list.iter().enumerate().for_each(|(place, value)| below(&place.to_string(), value)),
+        _ => {}
+    }
+}
+
+fn remove(parent: &mut Value, name: &str) -> Option<()> {
+    match parent {
+        Value::Object(object) => object.remove(name).map(drop),
+        Value::Array(list) => {
+            list.remove(name.parse().ok()?);
+            Some(())
+        }
+        _ => None,
+    }
+}
+
 /// Changes a byte, or takes one away, or adds one.
 fn change(bytes: &mut Vec<u8>, draw: &mut Draw) -> String {
     let place = draw.below(bytes.len());
@@ -220,6 +293,9 @@ fn within(bundle: &mut Value, pointer: &str, draw: &mut Draw) -> Option<String> 
 
 fn text_at(bundle: &mut Value, pointer: &str, draw: &mut Draw) -> Option<String> {
     let mut bytes = bundle.pointer(pointer)?.as_str()?.as_bytes().to_vec();
+    if !bytes.iter().any(u8::is_ascii) {
+        return None;
+    }
     let all = 0..bytes.len();
     let how = printable(&mut bytes, all, draw);
     set(bundle, pointer, String::from_utf8(bytes).ok()?)?;
@@ -324,6 +400,21 @@ mod tests {
         assert_eq!(made(1), made(1));
         assert_ne!(made(1), made(2));
         assert_eq!(made(1).0.len(), 2, "only what is there is changed");
+    }
+
+    #[test]
+    fn anything_may_be_disturbed_and_something_always_is() {
+        let document = json!({"a": "7", "b": ["x", null], "c": {"d": "text"}});
+        let mut draw = Draw::seeded(4);
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..200 {
+            let mut disturbed = document.clone();
+            let (place, how) = super::disturb(&mut disturbed, &mut draw);
+            seen.insert(how);
+            assert!(document.pointer(&place).is_some(), "{place}");
+            assert!(disturbed != document || how == "null", "{place} {how}");
+        }
+        assert_eq!(seen.len(), 7, "{seen:?}");
     }
 
     #[test]
