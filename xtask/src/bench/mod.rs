@@ -12,6 +12,7 @@ mod primitives;
 mod rows;
 mod sign;
 mod stamp;
+mod verify;
 
 use std::{
     path::{Path, PathBuf},
@@ -45,6 +46,8 @@ enum What {
     Stamp(Binary),
     /// One signature from end to end, the first one of a new instance, and the memory of an idle one
     Sign(Binary),
+    /// Verdicts, warm beside sigstore-verify and cold beside a process that does nothing
+    Verify(Binary),
 }
 
 /// What is measured.
@@ -63,6 +66,7 @@ impl What {
             Self::Issue(binary) => (binary, issue::measure),
             Self::Stamp(binary) => (binary, stamp::measure),
             Self::Sign(binary) => (binary, sign::measure),
+            Self::Verify(binary) => (binary, verify::measure),
         };
         measure(&built(root, binary.waxseal.as_ref())?, folder, primitives)
     }
