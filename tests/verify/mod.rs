@@ -2,6 +2,7 @@
 
 mod attacks;
 mod conformance;
+mod mutants;
 mod private_instance;
 
 use waxseal_formats::bundle::Bundle;

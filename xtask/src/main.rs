@@ -8,6 +8,7 @@
 
 mod bench;
 mod crash;
+mod differential;
 mod interop;
 mod powercut;
 mod tidy;
@@ -32,6 +33,8 @@ enum Task {
     Interop(interop::Arguments),
     /// Have tuf-conformance judge the TUF client
     TufConformance(tuf_conformance::Arguments),
+    /// Have our verifier and sigstore-verify's judge the same changed bundles
+    Differential,
     /// Measure what we do against the sum of the primitives that it needs
     Bench(bench::Arguments),
     /// Kill a loaded instance again and again, and find everything that it has acknowledged
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(&root()),
         Task::Interop(arguments) => interop::run(&root(), &arguments),
         Task::TufConformance(arguments) => tuf_conformance::run(&root(), &arguments),
+        Task::Differential => differential::run(&root()),
         Task::Bench(arguments) => bench::run(&root(), &arguments),
         Task::Crash(arguments) => crash::run(&root(), &arguments),
         Task::Powercut(arguments) => powercut::run(&root(), &arguments),

@@ -13,6 +13,7 @@
 
 pub mod clock;
 mod conformance;
+pub mod mutant;
 mod private_instance;
 mod vectors;
 mod wire;

@@ -13,6 +13,7 @@ mod primitives;
 mod rows;
 mod sign;
 mod stamp;
+mod verify;
 
 use std::{
     path::{Path, PathBuf},
@@ -48,6 +49,8 @@ enum What {
     Sign(Binary),
     /// Fifty images of one registry that is far away
     Images(Binary),
+    /// Verdicts, warm beside sigstore-verify and cold beside a process that does nothing
+    Verify(Binary),
 }
 
 /// What is measured.
@@ -67,6 +70,7 @@ impl What {
             Self::Stamp(binary) => (binary, stamp::measure),
             Self::Sign(binary) => (binary, sign::measure),
             Self::Images(binary) => (binary, images::measure),
+            Self::Verify(binary) => (binary, verify::measure),
         };
         measure(&built(root, binary.waxseal.as_ref())?, folder, primitives)
     }
