@@ -66,7 +66,7 @@ fn cold(waxseal: &Path, home: &Path, root: &Path) -> anyhow::Result<(Duration, D
             .env_clear()
             .env("HOME", home)
             .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
+            .stderr(Stdio::null())
             .status()
             .with_context(|| program.display().to_string())?;
         ensure!(status.success(), "{}: {status}", program.display());
