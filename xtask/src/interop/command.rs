@@ -18,7 +18,7 @@ use super::parts::{Parts, Program};
 /// The words of a command, separated by spaces; `{name}` is replaced by a variable, which may have spaces in it.
 pub(crate) type Words = &'static str;
 
-/// What `{names}` stand for.
+/// What `{names}` stand for. A name that begins with `$` is a variable of the environment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Variables(BTreeMap<&'static str, String>);
 
@@ -32,6 +32,10 @@ impl Variables {
 
     pub(crate) fn value(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
+    }
+
+    fn environment(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().filter_map(|(name, value)| Some((name.strip_prefix('$')?, value.as_str())))
     }
 
     /// `words` with their names replaced.
@@ -191,9 +195,7 @@ impl Site {
         if let Some(passphrase) = variables.value("passphrase") {
             command.env("COSIGN_PASSWORD", passphrase);
         }
-        if let Some(browser) = variables.value("browser") {
-            command.env("BROWSER", browser);
-        }
+        command.envs(variables.environment());
         let line = line(program, &words, variables.value("token"));
         let run = self.runs.fetch_add(1, Ordering::SeqCst);
         let log = |stream: &str| self.folder.join(format!("logs/{run:04}-{program:?}.{stream}").to_lowercase());

@@ -89,6 +89,7 @@ pub(crate) fn run(site: &Site) -> anyhow::Result<(Vec<String>, Vec<String>)> {
         .with("artifact", text(&artifact))
         .with("bundle", text(&folder.join("bundle.json")))
         .with("browser", text(&browser))
+        .with("$BROWSER", text(&browser))
         .with("device", text(&device))
         .with("waxseal", text(site.path(Program::Waxseal).unwrap_or(Path::new(""))));
     let (mut lines, mut wrong) = (Vec::new(), Vec::new());

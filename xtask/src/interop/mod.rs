@@ -13,6 +13,7 @@ mod fulcio;
 mod http;
 mod images;
 mod instance;
+mod keys;
 mod logins;
 mod logs;
 mod matrix;
@@ -103,6 +104,12 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     if "logins".contains(&arguments.only) {
         println!("\nlogins at the demo provider");
         let (lines, faults) = logins::run(&Site::new(path.join("logins"), parts.clone())?)?;
+        lines.iter().for_each(|line| println!("{line}"));
+        wrong.extend(faults);
+    }
+    if "keys".contains(&arguments.only) {
+        println!("\nkeys that something else keeps");
+        let (lines, faults) = keys::run(&Site::new(path.join("keys"), parts.clone())?)?;
         lines.iter().for_each(|line| println!("{line}"));
         wrong.extend(faults);
     }

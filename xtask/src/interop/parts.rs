@@ -37,6 +37,8 @@ pub(crate) enum Program {
     ReferrersRegistry,
     /// Puts images into registries.
     Skopeo,
+    /// Puts keys on a token that is software.
+    SoftHsm,
     /// Runs a script in JavaScript.
     Node,
     Openssl,
@@ -178,6 +180,14 @@ const PARTS: &[Part] = &[
         version_argument: "--version",
         version: "skopeo version",
         install: skopeo,
+    },
+    Part {
+        program: Program::SoftHsm,
+        name: "SoftHSM",
+        binary: "softhsm/usr/bin/softhsm2-util",
+        version_argument: "--version",
+        version: "2.",
+        install: |folder| debian(&folder.join("softhsm"), &["softhsm2", "libsofthsm2"]),
     },
 ];
 

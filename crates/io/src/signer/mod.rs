@@ -5,7 +5,9 @@
 pub mod file;
 pub mod key_files;
 pub mod private_pem;
+pub mod remote;
 
+use crate::transport::TransportError;
 use formats::code::Code;
 use formats::crypto::sealed_key::SealedKeyError;
 use formats::crypto::{Digest, PublicKey, SignatureAlgorithm};
@@ -81,17 +83,41 @@ pub enum SignerError {
     /// The key is there and the signature failed.
     #[error("signing failed")]
     Sign,
+    /// A token's PIN is missing or wrong.
+    #[error("{key}: the PIN is missing or wrong; after a few tries a token locks itself")]
+    Pin {
+        /// The key.
+        key: String,
+    },
+    /// Whatever keeps the key gives nothing usable.
+    #[error("{key}: {reason}")]
+    Remote {
+        /// The key.
+        key: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Whatever keeps the key cannot be reached.
+    #[error("{key}: {source}")]
+    Unreachable {
+        /// The key.
+        key: String,
+        /// Why not.
+        source: TransportError,
+    },
 }
 
 impl SignerError {
-    /// `input.unreadable`, `key.permissions`, `key.passphrase` or `key.unsupported`.
+    /// `input.unreadable`, `key.permissions`, `key.passphrase`, `key.unsupported`, `key.unavailable`, or a code of [`TransportError`].
     #[must_use]
     pub const fn code(&self) -> Code {
         match self {
             Self::File { .. } => Code::INPUT_UNREADABLE,
             Self::Exposed { .. } => Code::KEY_PERMISSIONS,
-            Self::Sealed { .. } => Code::KEY_PASSPHRASE,
+            Self::Sealed { .. } | Self::Pin { .. } => Code::KEY_PASSPHRASE,
             Self::Key(_) | Self::Sign => Code::KEY_UNSUPPORTED,
+            Self::Remote { .. } => Code::KEY_UNAVAILABLE,
+            Self::Unreachable { source, .. } => source.code(),
         }
     }
 }

@@ -46,7 +46,7 @@ pub struct SignerArgs {
     /// The ref that the GitHub workflow ran on.
     #[arg(long, value_name = "REF", conflicts_with = "key")]
     pub certificate_github_workflow_ref: Option<String>,
-    /// A public key instead of an identity: a PEM file, or env://NAME.
+    /// A public key instead of an identity: a PEM file, env://NAME, or a key that is kept elsewhere, as for signing.
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
 }

@@ -11,8 +11,8 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use waxseal_formats::code::Code;
-use waxseal_formats::crypto::Secret;
-use waxseal_io::signer::{KeyPair, Signer as _, private_pem};
+use waxseal_formats::crypto::{PublicKey, Secret};
+use waxseal_io::signer::{KeyPair, Signer as _, SignerError, private_pem};
 use waxseal_io::terminal::Terminal;
 
 /// Make a key pair: the private key, under a passphrase, and the public key in files that cosign reads too.
@@ -20,6 +20,9 @@ use waxseal_io::terminal::Terminal;
 pub struct GenerateArgs {
     #[command(flatten)]
     files: FileArgs,
+    /// Make the key where it stays: hashivault://KEY, openbao://KEY, or SCHEME://KEY of a plugin. The public key is written to PREFIX.pub.
+    #[arg(long, value_name = "KEY")]
+    kms: Option<String>,
     /// The kind of key to make.
     #[arg(long, value_name = "NAME", value_parser = algorithm, default_value = "ecdsa-sha2-256-nistp256", help = algorithm_help())]
     signing_algorithm: SigningAlgorithm,
@@ -49,7 +52,7 @@ struct FileArgs {
 /// Print the public key of a key.
 #[derive(Debug, Args)]
 pub struct PublicKeyArgs {
-    /// The key: a file, or env://NAME.
+    /// The key: a file, env://NAME, hashivault://KEY, openbao://KEY, a pkcs11: URI, or SCHEME://KEY of a plugin.
     #[arg(long, value_name = "KEY")]
     key: String,
     /// Write it to a file instead.
@@ -62,6 +65,10 @@ pub struct PublicKeyArgs {
 /// # Errors
 /// `input.unreadable` if a file exists or cannot be written, `key.passphrase` without a passphrase.
 pub fn generate(args: &GenerateArgs, output: Output) -> Result<(), Failure> {
+    if let Some(reference) = &args.kms {
+        let public = key::create(reference, args.signing_algorithm.key_kind()).map_err(|error| failure(&error))?;
+        return args.files.write_public(&public, reference, output);
+    }
     let pair = KeyPair::generate(args.signing_algorithm.key_kind())
         .map_err(|error| Failure::new(error.code(), error.to_string()))?;
     args.files.write(&pair, output)
@@ -72,7 +79,7 @@ pub fn generate(args: &GenerateArgs, output: Output) -> Result<(), Failure> {
 /// # Errors
 /// As [`generate`], and `key.unsupported` for what is no private key.
 pub fn import(args: &ImportArgs, output: Output) -> Result<(), Failure> {
-    let pair = key::open(&args.key).map_err(|error| failure(&error))?;
+    let pair = key::open_local(&args.key).map_err(|error| failure(&error))?;
     args.files.write(&pair, output)
 }
 
@@ -96,27 +103,38 @@ pub fn public(args: &PublicKeyArgs, output: Output) -> Result<(), Failure> {
 pub fn failure(error: &KeyError) -> Failure {
     let failure = Failure::new(error.code(), error.to_string());
     match error.code() {
+        Code::KEY_PASSPHRASE if matches!(error, KeyError::Signer(SignerError::Pin { .. })) => {
+            failure.hint("the PIN comes from pin-value in the URI, COSIGN_PKCS11_PIN, or the terminal")
+        }
         Code::KEY_PASSPHRASE => failure.hint(format!("set {PASSPHRASE} to the passphrase (it may be empty)")),
         _ => failure,
     }
 }
 
 impl FileArgs {
-    fn write(&self, pair: &KeyPair, output: Output) -> Result<(), Failure> {
-        let named = |suffix: &str| {
-            let mut name = self.output_key_prefix.clone().into_os_string();
-            name.push(suffix);
-            PathBuf::from(name)
-        };
-        let (private, public) = (named(".key"), named(".pub"));
-        for path in [&private, &public] {
-            if path.exists() && !self.yes {
-                let failure = Failure::new(Code::INPUT_UNREADABLE, format!("{} exists already", path.display()));
-                return Err(
-                    failure.hint("another --output-key-prefix, or -y to replace it: a private key cannot be had back")
-                );
-            }
+    fn named(&self, suffix: &str) -> Result<PathBuf, Failure> {
+        let mut name = self.output_key_prefix.clone().into_os_string();
+        name.push(suffix);
+        let path = PathBuf::from(name);
+        if path.exists() && !self.yes {
+            let failure = Failure::new(Code::INPUT_UNREADABLE, format!("{} exists already", path.display()));
+            return Err(
+                failure.hint("another --output-key-prefix, or -y to replace it: a private key cannot be had back")
+            );
         }
+        Ok(path)
+    }
+
+    /// The public half of a key that is kept elsewhere.
+    fn write_public(&self, key: &PublicKey, reference: &str, output: Output) -> Result<(), Failure> {
+        let public = self.named(".pub")?;
+        write(&public, &key.to_pem(), 0o644, self.yes).map_err(|error| Failure::file(&public, &error))?;
+        output.say(&format!("Public key of {reference} written to {}", public.display()));
+        output.data("", &json!({"publicKey": public, "key": reference, "kind": key.kind().to_string()}))
+    }
+
+    fn write(&self, pair: &KeyPair, output: Output) -> Result<(), Failure> {
+        let (private, public) = (self.named(".key")?, self.named(".pub")?);
         let passphrase = new_passphrase()?;
         let sealed =
             private_pem::seal(pair, &passphrase).map_err(|error| Failure::new(error.code(), error.to_string()))?;

@@ -44,7 +44,8 @@ pub struct ImageSignArgs {
     /// Whose signature it becomes.
     #[command(flatten)]
     pub token: TokenArgs,
-    /// A private key to sign with instead of an identity: a PEM file, cosign's included, or env://NAME.
+    /// A private key to sign with instead of an identity: a PEM file (cosign's included), env://NAME, hashivault://KEY,
+    /// openbao://KEY, a pkcs11: URI, or SCHEME://KEY of a plugin.
     #[arg(long, value_name = "KEY", conflicts_with_all = ["identity_token", "signing_algorithm"])]
     pub key: Option<String>,
     /// The kind of key to make for these signatures.
@@ -123,7 +124,7 @@ pub async fn sign_images(args: ImageSignArgs, names: &[String], say: &Say, outpu
     let to_sign = images.iter().map(|(image, _)| image.clone()).collect();
     let signed = if let Some(reference) = &args.key {
         let key = key::open(reference).map_err(|error| keys::failure(&error))?;
-        sign(&ceremony, SignWith::Key(&key), to_sign, say, forms).await
+        sign(&ceremony, SignWith::Key(key.as_ref()), to_sign, say, forms).await
     } else {
         let token = args.token.token(&transport, &audience, login.as_ref()).await?;
         let with = SignWith::Identity { token: &token, algorithm: args.signing_algorithm };

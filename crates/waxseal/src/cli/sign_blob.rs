@@ -33,7 +33,8 @@ pub struct SignBlobArgs {
     trust: TrustArgs,
     #[command(flatten)]
     token: TokenArgs,
-    /// A private key to sign with instead of an identity: a PEM file, cosign's included, or env://NAME.
+    /// A private key to sign with instead of an identity: a PEM file (cosign's included), env://NAME, hashivault://KEY,
+    /// openbao://KEY, a pkcs11: URI, or SCHEME://KEY of a plugin.
     #[arg(long, value_name = "KEY", conflicts_with = "signing_algorithm")]
     key: Option<String>,
     /// The kind of key to make for this signature.
@@ -203,7 +204,7 @@ pub async fn run(args: SignBlobArgs, output: Output) -> Result<(), Failure> {
     let what = ToSign::Blob(args.artifact);
     let signed = if let Some(reference) = &args.key {
         let key = key::open(reference).map_err(|error| keys::failure(&error))?;
-        ceremony.sign(SignWith::Key(&key), &what).await
+        ceremony.sign(SignWith::Key(key.as_ref()), &what).await
     } else {
         let token = args.token.token(&transport, &audience, login.as_ref()).await?;
         ceremony.sign(SignWith::Identity { token: &token, algorithm: args.signing_algorithm }, &what).await

@@ -229,7 +229,9 @@ impl Ceremony<'_> {
         };
         let mut signed = Vec::with_capacity(payloads.len());
         for (payload, logs) in payloads {
-            let signature = payload.sign(signer)?;
+            // A key that is kept elsewhere makes others wait.
+            let sign = || payload.sign(signer);
+            let signature = if signer.is_quick() { sign() } else { tokio::task::block_in_place(sign) }?;
             let mut timestamps = Vec::with_capacity(self.services.timestamp_authorities.len());
             for authority in &self.services.timestamp_authorities {
                 timestamps.push(timestamp::timestamp(self.transport, authority, &signature).await?);

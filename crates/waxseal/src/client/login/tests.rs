@@ -36,13 +36,16 @@ struct Behaviour {
     pasted: Option<&'static str>,
 }
 
+/// A form, and what stands in the header beside it.
+type Form = (Vec<(String, String)>, Option<String>);
+
 /// Provider, browser and person in one.
 #[derive(Default)]
 struct World {
     behaviour: Behaviour,
     asked: Mutex<Option<Url>>,
-    /// Forms that the token endpoint was sent, with what they say in the header.
-    forms: Mutex<Vec<(Vec<(String, String)>, Option<String>)>>,
+    /// Forms that the token endpoint was sent.
+    forms: Mutex<Vec<Form>>,
     visits: Mutex<Vec<String>>,
     said: Mutex<Vec<String>>,
 }

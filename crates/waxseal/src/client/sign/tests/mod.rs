@@ -121,7 +121,7 @@ fn write(directory: &TempDir, bundle: &Bundle) -> PathBuf {
     path
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_signed_with_a_key_of_each_kind_verifies_from_its_bundle_file() {
     let (directory, path) = blob();
     for kind in [KeyKind::EcdsaP256, KeyKind::EcdsaP384, KeyKind::EcdsaP521, KeyKind::Rsa { bits: 2048 }] {
@@ -140,7 +140,7 @@ async fn a_file_signed_with_a_key_of_each_kind_verifies_from_its_bundle_file() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_signed_with_an_identity_verifies_for_that_identity_alone() {
     let (directory, path) = blob();
     let instance = Instance::new();
