@@ -6,6 +6,7 @@ mod iam;
 mod images;
 mod keys;
 mod legacy;
+mod offline;
 mod recorded;
 mod sign_blob;
 mod verify_blob;

@@ -19,18 +19,18 @@ use waxseal_verify::identity::IdentityPolicy;
 /// Whom a signature has to come from.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SignerArgs {
-    /// The identity in the certificate: an e-mail address or a URI, compared byte for byte.
+    /// The identity in the certificate: an e-mail address or a URI, compared byte for byte. Of several, any will do.
     #[arg(long, value_name = "IDENTITY", conflicts_with_all = ["certificate_identity_regexp", "key"])]
-    pub certificate_identity: Option<String>,
+    pub certificate_identity: Vec<String>,
     /// A regular expression that the whole identity has to match.
     #[arg(long, value_name = "REGEXP", conflicts_with = "key")]
-    pub certificate_identity_regexp: Option<String>,
-    /// The token issuer in the certificate.
+    pub certificate_identity_regexp: Vec<String>,
+    /// The token issuer in the certificate: one for all identities, or one for each in their order.
     #[arg(long, value_name = "URL", conflicts_with_all = ["certificate_oidc_issuer_regexp", "key"])]
-    pub certificate_oidc_issuer: Option<String>,
+    pub certificate_oidc_issuer: Vec<String>,
     /// A regular expression that the whole token issuer has to match.
     #[arg(long, value_name = "REGEXP", conflicts_with = "key")]
-    pub certificate_oidc_issuer_regexp: Option<String>,
+    pub certificate_oidc_issuer_regexp: Vec<String>,
     /// The event that triggered the GitHub workflow.
     #[arg(long, value_name = "EVENT", conflicts_with = "key")]
     pub certificate_github_workflow_trigger: Option<String>,
@@ -46,6 +46,10 @@ pub struct SignerArgs {
     /// The ref that the GitHub workflow ran on.
     #[arg(long, value_name = "REF", conflicts_with = "key")]
     pub certificate_github_workflow_ref: Option<String>,
+    /// Any extension of the certificate, by its name (runnerEnvironment, sourceRepositoryURI, buildSignerURI, …) or its last number
+    /// (11 for 1.3.6.1.4.1.57264.1.11), and the value that it has to have.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = extension, conflicts_with = "key")]
+    pub certificate_extension: Vec<(FulcioOid, String)>,
     /// A public key instead of an identity: a PEM file, env://NAME, or a key that is kept elsewhere, as for signing.
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
@@ -61,16 +65,19 @@ impl SignerArgs {
             let key = key::public_key(reference).map_err(|error| keys::failure(&error))?;
             return Ok(Policy::Key(key));
         }
-        let subject = either(
-            self.certificate_identity.as_deref(),
-            self.certificate_identity_regexp.as_deref(),
-            "--certificate-identity",
-        )?;
-        let issuer = either(
-            self.certificate_oidc_issuer.as_deref(),
-            self.certificate_oidc_issuer_regexp.as_deref(),
-            "--certificate-oidc-issuer",
-        )?;
+        let subjects =
+            patterns(&self.certificate_identity, &self.certificate_identity_regexp, "--certificate-identity")?;
+        let issuers =
+            patterns(&self.certificate_oidc_issuer, &self.certificate_oidc_issuer_regexp, "--certificate-oidc-issuer")?;
+        let issuers = match issuers.as_slice() {
+            [one] => vec![one.clone(); subjects.len()],
+            several if several.len() == subjects.len() => issuers,
+            several => {
+                let (found, identities) = (several.len(), subjects.len());
+                return Err(Failure::usage(format!("{found} issuers are given for {identities} identities"))
+                    .hint("give one issuer for all identities, or one for each in their order"));
+            }
+        };
         let workflow = [
             (FulcioOid::GithubWorkflowTrigger, &self.certificate_github_workflow_trigger),
             (FulcioOid::GithubWorkflowSha, &self.certificate_github_workflow_sha),
@@ -78,23 +85,42 @@ impl SignerArgs {
             (FulcioOid::GithubWorkflowRepository, &self.certificate_github_workflow_repository),
             (FulcioOid::GithubWorkflowRef, &self.certificate_github_workflow_ref),
         ];
-        let extensions = workflow
+        let extensions: Vec<_> = workflow
             .into_iter()
             .filter_map(|(oid, value)| value.as_deref().map(|value| (oid, Pattern::exact(value))))
+            .chain(self.certificate_extension.iter().map(|(oid, value)| (*oid, Pattern::exact(value.as_str()))))
             .collect();
-        Ok(Policy::Identities(vec![IdentityPolicy { subject, issuer, extensions }]))
+        let identities = subjects.into_iter().zip(issuers).map(|(subject, issuer)| IdentityPolicy {
+            subject,
+            issuer,
+            extensions: extensions.clone(),
+        });
+        Ok(Policy::Identities(identities.collect()))
     }
 }
 
-fn either(exact: Option<&str>, regexp: Option<&str>, flag: &str) -> Result<Pattern, Failure> {
-    match (exact, regexp) {
-        (Some(text), _) if !text.is_empty() => Ok(Pattern::exact(text)),
-        (None, Some(text)) if !text.is_empty() => {
-            Pattern::regex(text).map_err(|error| Failure::usage(format!("{flag}-regexp {text:?}: {error}")))
-        }
-        _ => Err(Failure::usage(format!("{flag} is missing: say who has to have signed, or give --key"))
-            .hint("a signature by anybody proves nothing; pass --certificate-identity and --certificate-oidc-issuer")),
+/// `name=value` of an extension.
+fn extension(text: &str) -> Result<(FulcioOid, String), String> {
+    let (name, value) = text.split_once('=').ok_or("an extension is NAME=VALUE")?;
+    let number = || name.parse().ok().and_then(FulcioOid::from_number);
+    let oid = FulcioOid::from_name(name).or_else(number).ok_or_else(|| {
+        let names: Vec<_> = FulcioOid::all().map(FulcioOid::name).collect();
+        format!("no extension is called {name:?}: there are {}", names.join(", "))
+    })?;
+    Ok((oid, value.to_owned()))
+}
+
+/// What is accepted: texts, or regular expressions.
+fn patterns(exact: &[String], regexps: &[String], flag: &str) -> Result<Vec<Pattern>, Failure> {
+    let regexp = |text: &String| {
+        Pattern::regex(text).map_err(|error| Failure::usage(format!("{flag}-regexp {text:?}: {error}")))
+    };
+    let all = || exact.iter().chain(regexps);
+    if all().next().is_none() || all().any(String::is_empty) {
+        return Err(Failure::usage(format!("{flag} is missing: say who has to have signed, or give --key"))
+            .hint("a signature by anybody proves nothing; pass --certificate-identity and --certificate-oidc-issuer"));
     }
+    exact.iter().map(|text| Ok(Pattern::exact(text.as_str()))).chain(regexps.iter().map(regexp)).collect()
 }
 
 /// Where the people of an instance log in.
@@ -232,7 +258,7 @@ impl TrustArgs {
 
 #[cfg(test)]
 mod tests {
-    use super::{SignerArgs, TrustArgs};
+    use super::{SignerArgs, TrustArgs, extension};
     use waxseal_formats::code::Code;
     use waxseal_verify::bundle::Policy;
 
@@ -240,11 +266,11 @@ mod tests {
     fn nobody_is_accepted_by_default() {
         let failure = SignerArgs::default().policy().expect_err("refused");
         assert_eq!((failure.code, failure.exit), (Code::USAGE, 2));
-        let only_subject = SignerArgs { certificate_identity: Some("a@b".into()), ..SignerArgs::default() };
+        let only_subject = SignerArgs { certificate_identity: vec!["a@b".into()], ..SignerArgs::default() };
         assert_eq!(only_subject.policy().expect_err("refused").code, Code::USAGE);
         let empty = SignerArgs {
-            certificate_identity: Some(String::new()),
-            certificate_oidc_issuer: Some("https://i".into()),
+            certificate_identity: vec![String::new()],
+            certificate_oidc_issuer: vec!["https://i".into()],
             ..SignerArgs::default()
         };
         assert_eq!(empty.policy().expect_err("refused").code, Code::USAGE);
@@ -253,17 +279,48 @@ mod tests {
     #[test]
     fn every_flag_reaches_the_policy() {
         let args = SignerArgs {
-            certificate_identity_regexp: Some(".*@b".into()),
-            certificate_oidc_issuer: Some("https://i".into()),
+            certificate_identity_regexp: vec![".*@b".into()],
+            certificate_oidc_issuer: vec!["https://i".into()],
             certificate_github_workflow_ref: Some("refs/heads/main".into()),
             certificate_github_workflow_sha: Some("abc".into()),
+            certificate_extension: vec![extension("runnerEnvironment=github-hosted").expect("known")],
             ..SignerArgs::default()
         };
         let Policy::Identities(identities) = args.policy().expect("policy") else { panic!("identities") };
         let [identity] = identities.as_slice() else { panic!("one") };
         assert!(identity.subject.matches("a@b") && !identity.subject.matches("a@b.evil"));
         assert!(identity.issuer.matches("https://i") && !identity.issuer.matches("https://i/"));
-        assert_eq!(identity.extensions.len(), 2);
+        assert_eq!(identity.extensions.len(), 3);
+        assert_eq!(extension("11=x"), extension("runnerEnvironment=x"));
+        for wrong in ["runnerEnvironment", "wing=left", "99=x", "=x"] {
+            assert!(extension(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn of_several_identities_any_will_do_with_its_own_issuer() {
+        let given = |identities: &[&str], issuers: &[&str]| {
+            let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
+            let args = SignerArgs {
+                certificate_identity: owned(identities),
+                certificate_oidc_issuer: owned(issuers),
+                ..SignerArgs::default()
+            };
+            args.policy().map(|policy| match policy {
+                Policy::Identities(identities) => identities,
+                Policy::Key(_) => panic!("no key was given"),
+            })
+        };
+        let accepts = |identities: &[&str], issuers: &[&str], subject: &str, issuer: &str| {
+            let policies = given(identities, issuers).expect("a policy");
+            policies.iter().any(|policy| policy.subject.matches(subject) && policy.issuer.matches(issuer))
+        };
+        assert!(accepts(&["a@x", "b@x"], &["https://i"], "b@x", "https://i"));
+        assert!(accepts(&["a@x", "b@x"], &["https://i", "https://j"], "b@x", "https://j"));
+        // An identity is who it is at its own issuer alone.
+        assert!(!accepts(&["a@x", "b@x"], &["https://i", "https://j"], "a@x", "https://j"));
+        assert_eq!(given(&["a@x"], &["https://i", "https://j"]).expect_err("refused").code, Code::USAGE);
+        assert_eq!(given(&["a@x", ""], &["https://i"]).expect_err("refused").code, Code::USAGE);
     }
 
     #[test]

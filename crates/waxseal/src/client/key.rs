@@ -70,6 +70,9 @@ pub fn open(reference: &str) -> Result<Box<dyn Signer>, KeyError> {
 /// # Errors
 /// [`KeyError`].
 pub fn open_local(reference: &str) -> Result<KeyPair, KeyError> {
+    if is_kept(reference) {
+        return Err(SignerError::Key(format!("{reference}: a key that is kept elsewhere is not given out")).into());
+    }
     let text = text(reference)?;
     Ok(private_pem::parse(&text, reference, || passphrase(&format!("Passphrase of {reference}: ")))?)
 }
@@ -125,14 +128,17 @@ impl Kept {
     }
 }
 
+/// Whether a reference names neither file nor variable.
+fn is_kept(reference: &str) -> bool {
+    reference.starts_with(pkcs11::SCHEME) || reference.contains("://") && !reference.starts_with(IN_VARIABLE)
+}
+
 /// What keeps the key that `reference` names; nothing if that is a file or a variable.
 fn kept(reference: &str) -> Result<Option<Kept>, SignerError> {
     if reference.starts_with(pkcs11::SCHEME) {
         return Uri::parse(reference).map(|uri| Some(Kept::Token(uri)));
     }
-    let Some((scheme, _)) = reference.split_once("://").filter(|_| !reference.starts_with(IN_VARIABLE)) else {
-        return Ok(None);
-    };
+    let Some((scheme, _)) = reference.split_once("://").filter(|_| is_kept(reference)) else { return Ok(None) };
     if vault::SCHEMES.iter().any(|(known, _)| *known == scheme) {
         let transport = Arc::new(Http::new(PlainHttp::LoopbackOnly));
         return Vault::new(reference, &variable, transport).map(|vault| Some(Kept::Vault(vault)));
