@@ -43,6 +43,12 @@ impl Bench {
         self.home.run(&[&fixed[..], signer, &[artifact]].concat())
     }
 
+    fn verify_attestation(&self, predicate_type: &str, signer: &[&str], artifact: &str) -> Output {
+        let fixed =
+            ["verify-blob-attestation", "--instance", &self.up.url, "--bundle", &self.bundle, "--type", predicate_type];
+        self.home.run(&[&fixed[..], signer, &[artifact]].concat())
+    }
+
     fn issuer(&self, path: &str) -> String {
         format!("{}{path}", self.up.url)
     }
@@ -117,15 +123,17 @@ fn what_is_said_of_a_file_is_signed_and_verified_with_it() {
     assert_eq!(statement["predicate"], json!({"buildDefinition": {}}));
     let digest = HashAlgorithm::Sha256.digest(&std::fs::read(&bench.artifact).expect("artifact"));
     assert_eq!(statement["subject"], json!([{"name": "release.tar", "digest": {"sha256": digest.to_hex()}}]));
-    assert_done(&bench.verify(&alice, &bench.artifact));
+    assert_done(&bench.verify_attestation("slsaprovenance1", &alice, &bench.artifact));
+    assert_refused(&bench.verify(&alice, &bench.artifact), 1, "statement.predicate-type");
+    assert_refused(&bench.verify_attestation("spdx", &alice, &bench.artifact), 1, "statement.predicate-type");
     let changed = bench.home.write("changed", b"something else");
-    assert_refused(&bench.verify(&alice, &changed), 1, "statement.subject");
+    assert_refused(&bench.verify_attestation("slsaprovenance1", &alice, &changed), 1, "statement.subject");
     // A statement is signed byte for byte; a file that is elsewhere is known by its digest.
     let whole = bench.home.write("statement.json", &payload);
     assert_done(&attest(&["--statement", &whole]));
     assert_eq!(bench.bundle()["dsseEnvelope"]["payload"], envelope["payload"]);
     assert_done(&attest(&["--predicate", &predicate, "--hash", &digest.to_hex(), "elsewhere/release.tar"]));
-    assert_done(&bench.verify(&alice, &bench.artifact));
+    assert_done(&bench.verify_attestation("custom", &alice, &bench.artifact));
 }
 
 #[test]
@@ -175,6 +183,7 @@ fn a_managed_key_is_not_logged_unless_it_is_listed() {
 
 #[test]
 fn a_statement_is_signed_in_an_envelope_and_verified_by_its_subject() {
+    const TESTED: &str = "https://example.com/tested/v1";
     let bench = Bench::new();
     let token = bench.up.token(&bench.home, &["--identity", ALICE]);
     let content = std::fs::read(&bench.artifact).expect("artifact");
@@ -182,7 +191,7 @@ fn a_statement_is_signed_in_an_envelope_and_verified_by_its_subject() {
     let statement = json!({
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [{"name": "release.tar", "digest": {"sha256": digest.to_hex()}}],
-        "predicateType": "https://example.com/tested/v1",
+        "predicateType": TESTED,
         "predicate": {"passed": true},
     });
     let statement = bench.home.write("statement.json", statement.to_string());
@@ -202,12 +211,12 @@ fn a_statement_is_signed_in_an_envelope_and_verified_by_its_subject() {
     let issuer = bench.issuer("/idp");
     let alice = ["--certificate-identity", ALICE, "--certificate-oidc-issuer", &issuer];
     assert!(bench.bundle()["dsseEnvelope"]["payload"].is_string());
-    assert_done(&bench.verify(&alice, &bench.artifact));
-    assert_done(&bench.verify(&alice, &digest.to_string()));
+    assert_done(&bench.verify_attestation(TESTED, &alice, &bench.artifact));
+    assert_done(&bench.verify_attestation(TESTED, &alice, &digest.to_string()));
     let changed = bench.home.write("changed", b"something else");
-    assert_refused(&bench.verify(&alice, &changed), 1, "statement.subject");
+    assert_refused(&bench.verify_attestation(TESTED, &alice, &changed), 1, "statement.subject");
     let mallory = ["--certificate-identity", "mallory@corp.example", "--certificate-oidc-issuer", &issuer];
-    assert_refused(&bench.verify(&mallory, &bench.artifact), 1, "certificate.identity");
+    assert_refused(&bench.verify_attestation(TESTED, &mallory, &bench.artifact), 1, "certificate.identity");
 }
 
 #[test]

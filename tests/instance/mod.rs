@@ -5,6 +5,7 @@ mod ct;
 mod durable;
 mod fsck;
 mod issuers;
+mod login;
 mod matrix;
 mod oracles;
 mod production;

@@ -398,7 +398,11 @@ async fn discovery_and_keys_have_the_recorded_shape() {
         // Without it the Go clients refuse to log in.
         assert_eq!(answer.json()["code_challenge_methods_supported"], json!(["S256"]));
         for (name, value) in object(answer.json()) {
-            same_shape(&name, &value, &discovery.response_json()[&name]);
+            // The recorded issuer did not say that it names itself when a browser comes back (RFC 9207), nor how it sends one.
+            let more = ["authorization_response_iss_parameter_supported", "response_modes_supported"];
+            if !more.contains(&name.as_str()) {
+                same_shape(&name, &value, &discovery.response_json()[&name]);
+            }
         }
         assert!(answer.header("access-control-allow-origin").is_empty());
         let keys = up.get(&format!("{issuer}/keys")).await;

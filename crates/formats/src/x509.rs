@@ -17,7 +17,7 @@ use der::{Decode, Encode, Sequence, Tag, Tagged};
 use jiff::Timestamp;
 use spki::AlgorithmIdentifierRef;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 use x509_cert::time::Validity;
 
@@ -92,6 +92,8 @@ pub struct Certificate {
     der: Arc<[u8]>,
     signature: Arc<[u8]>,
     signed: Arc<Signed>,
+    /// SHA-256 of the key that the signature was found to verify under: a signature that was verified once is so for ever.
+    verified: Arc<OnceLock<[u8; 32]>>,
 }
 
 /// What the signature is over.
@@ -191,7 +193,7 @@ impl Certificate {
             public_key: PublicKey::from_spki_der(&encoded(fields.spki)?),
             extensions: ExtensionsFound::read(fields.extensions)?,
         };
-        Ok(Self { der: bytes.into(), signature, signed: Arc::new(signed) })
+        Ok(Self { der: bytes.into(), signature, signed: Arc::new(signed), verified: Arc::default() })
     }
 
     /// Parses text with exactly one PEM block `CERTIFICATE`.
@@ -251,7 +253,9 @@ impl Certificate {
         if der.len() > MAX_CERTIFICATE_LEN {
             return Err(CertificateError::TooLarge);
         }
-        Ok(Self { der: der.into(), signature: signature.into(), signed: Arc::clone(&self.signed) })
+        // Of this signature nothing is known yet.
+        let verified = Arc::default();
+        Ok(Self { der: der.into(), signature: signature.into(), signed: Arc::clone(&self.signed), verified })
     }
 
     /// The bytes that were parsed.
@@ -328,13 +332,26 @@ impl Certificate {
         self.signed.algorithm
     }
 
-    /// Verifies the issuer's signature, and nothing else.
+    /// Verifies the issuer's signature, and nothing else. A certificate and its clones do so once for the first key under which it
+    /// verifies: those of a trusted root are asked again with every bundle.
     ///
     /// # Errors
     /// [`SignatureInvalid`], also for a scheme that is not supported.
     pub fn verify_signature(&self, issuer: &PublicKey) -> Result<(), SignatureInvalid> {
         let algorithm = self.signed.algorithm.ok_or(SignatureInvalid)?;
-        issuer.verify(algorithm, &self.signed.tbs, &self.signature)
+        let key = issuer.spki_sha256();
+        if self.verified.get() == Some(&key) {
+            return Ok(());
+        }
+        issuer.verify(algorithm, &self.signed.tbs, &self.signature)?;
+        let _ = self.verified.set(key);
+        Ok(())
+    }
+
+    /// The issuer's signature, as it stands in the certificate.
+    #[must_use]
+    pub fn signature(&self) -> &[u8] {
+        &self.signature
     }
 
     /// Whether issuer and subject are the same, byte for byte, as in a root.

@@ -2,10 +2,13 @@
 //!
 //! Every certificate of the path, the root included, has to be valid at that time, and the authority's window in the trusted
 //! root has to cover it. Path building is webpki's; windows and the root's own validity, which webpki anchors do not carry, are
-//! checked here.
+//! checked here. Signatures of certificates are verified by the certificates themselves, which remember: those of a trusted root are
+//! the same for every bundle, and a bundle's own certificate has one path at all of its times.
 
 use jiff::Timestamp;
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::{
+    AlgorithmIdentifier, CertificateDer, InvalidSignature, SignatureVerificationAlgorithm, UnixTime,
+};
 use std::time::Duration;
 use waxseal_formats::code::Code;
 use waxseal_formats::trusted_root::CertificateAuthority;
@@ -119,9 +122,16 @@ fn path_to(
     let leaf_der = CertificateDer::from(leaf.der());
     let end_entity = EndEntityCert::try_from(&leaf_der).map_err(|_| no_path())?;
     let seconds = u64::try_from(at.as_second()).map_err(|_| no_path())?;
+    let certificates: Vec<&Certificate> = candidates.iter().copied().chain([leaf, anchor]).collect();
+    let remembering: Vec<Remembering<'_>> = webpki::ALL_VERIFICATION_ALGS
+        .iter()
+        .map(|algorithm| Remembering { algorithm: *algorithm, certificates: &certificates })
+        .collect();
+    let algorithms: Vec<&dyn SignatureVerificationAlgorithm> =
+        remembering.iter().map(|algorithm| algorithm as &dyn SignatureVerificationAlgorithm).collect();
     let path = end_entity
         .verify_for_usage(
-            webpki::ALL_VERIFICATION_ALGS,
+            &algorithms,
             &anchors,
             &candidates_der,
             UnixTime::since_unix_epoch(Duration::from_secs(seconds)),
@@ -147,6 +157,35 @@ fn path_to(
             let found = candidates.iter().find(|certificate| certificate.der() == der.as_ref());
             found.map(|certificate| (*certificate).clone()).ok_or_else(no_path)
         }
+    }
+}
+
+/// One of webpki's algorithms, which has certificates that are known verify their own signatures.
+#[derive(Debug)]
+struct Remembering<'a> {
+    algorithm: &'static dyn SignatureVerificationAlgorithm,
+    certificates: &'a [&'a Certificate],
+}
+
+impl SignatureVerificationAlgorithm for Remembering<'_> {
+    fn verify_signature(&self, public_key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
+        let signed = self.certificates.iter().find(|one| one.tbs_der() == message && one.signature() == signature);
+        let key = self.certificates.iter().filter_map(|one| one.public_key().ok()).find(|key| key.raw() == public_key);
+        // A certificate's scheme is the one that webpki has chosen this algorithm for.
+        if let (Some(signed), Some(key)) = (signed, key)
+            && signed.verify_signature(key).is_ok()
+        {
+            return Ok(());
+        }
+        self.algorithm.verify_signature(public_key, message, signature)
+    }
+
+    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+        self.algorithm.public_key_alg_id()
+    }
+
+    fn signature_alg_id(&self) -> AlgorithmIdentifier {
+        self.algorithm.signature_alg_id()
     }
 }
 
@@ -215,6 +254,23 @@ mod tests {
     fn judge(hierarchy: &Hierarchy, time: &str) -> Result<Certificate, Code> {
         issuer_of(&hierarchy.leaf, &[], std::slice::from_ref(&hierarchy.authority), Usage::CodeSigning, at(time))
             .map_err(|error| error.code())
+    }
+
+    /// What is remembered of a certificate is not said of another one with the same contents.
+    #[test]
+    fn a_certificate_with_another_signature_has_to_be_verified_itself() {
+        let hierarchy = hierarchy(YEARS, YEARS, &[ExtendedKeyUsagePurpose::CodeSigning]);
+        for _ in 0..2 {
+            judge(&hierarchy, "2026-06-01T00:00:00Z").expect("verified, and remembered");
+        }
+        let mut signature = hierarchy.leaf.signature().to_vec();
+        *signature.last_mut().expect("a byte") ^= 1;
+        let leaf = hierarchy.leaf.with_signature(&signature).expect("a certificate");
+        let forged = Hierarchy { leaf, authority: hierarchy.authority.clone() };
+        assert_eq!(judge(&forged, "2026-06-01T00:00:00Z"), Err(Code::CERTIFICATE_CHAIN));
+        let other = self::hierarchy(YEARS, YEARS, &[ExtendedKeyUsagePurpose::CodeSigning]);
+        let elsewhere = Hierarchy { leaf: hierarchy.leaf.clone(), authority: other.authority };
+        assert_eq!(judge(&elsewhere, "2026-06-01T00:00:00Z"), Err(Code::CERTIFICATE_CHAIN));
     }
 
     const YEARS: (i32, i32) = (2020, 2036);
