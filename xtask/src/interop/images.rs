@@ -36,7 +36,7 @@ const QUESTIONS: &[Question] = &[
         "verify --instance {origin} {signer} {registry}/acme/app:v9",
         Ends::With(11, "artifact.not-found"),
     ),
-    ours("ours signs", "sign --instance {origin} {registry}/acme/app:v1", SIGNED),
+    ours("ours signs", "sign --yes --instance {origin} {registry}/acme/app:v1", SIGNED),
     ours(
         "ours verifies its own",
         "verify --instance {origin} {signer} {registry}/acme/app:v1",
@@ -73,7 +73,7 @@ const QUESTIONS: &[Question] = &[
     ),
     ours(
         "ours attests",
-        "attest --instance {origin} --type slsaprovenance1 --predicate {predicate} {registry}/acme/app:v1",
+        "attest -y --instance {origin} --type slsaprovenance1 --predicate {predicate} {registry}/acme/app:v1",
         SIGNED,
     ),
     ours(

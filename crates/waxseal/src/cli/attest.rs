@@ -21,6 +21,9 @@ pub struct AttestArgs {
     image: ImageSignArgs,
     #[command(flatten)]
     predicate: PredicateArgs,
+    /// As --upload=false.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_name = "BOOL", action = clap::ArgAction::Set)]
+    no_upload: bool,
     /// The images; a digest is safer than a tag.
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<String>,
@@ -87,5 +90,6 @@ fn read(file: &str) -> Result<Vec<u8>, Failure> {
 /// As `sign`.
 pub async fn run(args: AttestArgs, output: Output) -> Result<(), Failure> {
     let say = args.predicate.say()?;
-    sign_images(args.image, &args.images, &say, output).await
+    let upload = args.image.upload && !args.no_upload;
+    sign_images(ImageSignArgs { upload, ..args.image }, &args.images, &say, output).await
 }

@@ -61,6 +61,9 @@ pub struct ImageSignArgs {
     /// Whether to write to the registry.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_name = "BOOL", action = clap::ArgAction::Set)]
     pub upload: bool,
+    /// Accepted for cosign's sake: there is nothing to confirm.
+    #[arg(long, short = 'y', num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub yes: Option<bool>,
     /// A file that gets the bundle too, with mode 0600. It can only be one image then.
     #[arg(long, value_name = "FILE")]
     pub bundle: Option<PathBuf>,
